@@ -1,0 +1,58 @@
+# Two commands matter: `make demo` and `make test`. Each makes .venv and installs what it needs,
+# in the versions of constraints.txt.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# Which notebooks `make docs` executes: cache (those that changed since this folder's last build),
+# recent (those touched in the last day's commits, for CI), all, or none.
+NOTEBOOKS ?= cache
+
+.PHONY: demo test test-fast lint types docs docs-full lock clean help
+
+help:  ## list the commands
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+demo: $(VENV)/.demo  ## two gap-free years from real Sentinel-2 data, into demo-output/
+	$(BIN)/s2cube demo --out demo-output
+
+test: lint types  ## lint, formatting, types, and every test
+	$(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term
+
+test-fast: $(VENV)/.test  ## the quick tests only
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow"
+
+lint: $(VENV)/.test  ## ruff, rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test  ## mypy, strict
+	$(BIN)/mypy
+
+docs: $(VENV)/.docs  ## the documentation, into docs/_build/html
+	NOTEBOOKS=$(NOTEBOOKS) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+
+docs-full:  ## the documentation, every notebook executed anew
+	$(MAKE) docs NOTEBOOKS=all
+
+lock:  ## constraints.txt anew: a freeze of everything, in an environment of its own
+	rm -rf .cache/lock && $(PYTHON) -m venv .cache/lock
+	# torch first: asked for by range it would bring gigabytes of CUDA.
+	.cache/lock/bin/python -m pip install --quiet --upgrade pip torch==2.13.0
+	.cache/lock/bin/python -m pip install --quiet -e ".[test,docs]"
+	{ echo "# Made by 'make lock': versions that were tested together."; \
+	  .cache/lock/bin/python -m pip freeze --exclude-editable | sed -E 's/\+cpu$$//' \
+	  | grep -vE '^(-e|s2cube-ard)'; } > constraints.txt
+	rm -rf .cache/lock
+
+clean:  ## delete what the other commands have made
+	rm -rf $(VENV) .cache demo-output docs/_build docs/generated
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp a set of extras, so that a second run installs nothing.
+$(VENV)/.demo $(VENV)/.test $(VENV)/.docs: $(VENV)/.%: pyproject.toml constraints.txt | $(VENV)/bin/python
+	@echo "installing s2cube-ard[$*] into $(VENV)"
+	$(INSTALL) -e ".[$*]"
+	@touch $@

@@ -1,0 +1,37 @@
+"""Sentinel-2 as analysis-ready, gap-free daily cubes.
+
+>>> import s2cube
+>>> cube = s2cube.testing.simulate_cube(seed=1)
+>>> daily = cube.s2.mask_clouds("scl", buffer=60).s2.fill_gaps("linear", freq="1D")
+"""
+
+from s2cube import testing
+from s2cube._accessor import S2Accessor
+from s2cube.evaluate import evaluate_gap_filling
+from s2cube.gapfill import fill_gaps
+from s2cube.harmonize import as_cube
+from s2cube.masks import cloud_mask, mask_clouds
+from s2cube.plot import plot_series, plot_true_color
+from s2cube.schema import validate
+from s2cube.sources import open_stac
+from s2cube.store import WriteReport, open_daily, write_daily
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "S2Accessor",
+    "WriteReport",
+    "__version__",
+    "as_cube",
+    "cloud_mask",
+    "evaluate_gap_filling",
+    "fill_gaps",
+    "mask_clouds",
+    "open_daily",
+    "open_stac",
+    "plot_series",
+    "plot_true_color",
+    "testing",
+    "validate",
+    "write_daily",
+]

@@ -1,0 +1,51 @@
+"""``Dataset.s2``: the verbs, bound to a cube. A method *is* the function of the same name."""
+
+from collections.abc import Callable
+from types import MethodType
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
+
+import xarray as xr
+
+from s2cube.evaluate import evaluate_gap_filling
+from s2cube.gapfill import fill_gaps
+from s2cube.masks import cloud_mask, mask_clouds
+from s2cube.plot import plot_series, plot_true_color
+from s2cube.schema import validate
+from s2cube.store import write_daily
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Verb(Generic[P, R]):
+    """Binds a function to the cube of the accessor."""
+
+    def __init__(self, function: Callable[Concatenate[xr.Dataset, P], R]) -> None:
+        self._function = function
+        self.__doc__ = function.__doc__
+
+    @overload
+    def __get__(self, accessor: None, owner: type) -> Callable[Concatenate[xr.Dataset, P], R]: ...
+    @overload
+    def __get__(self, accessor: "S2Accessor", owner: type) -> Callable[P, R]: ...
+    def __get__(self, accessor: Any, owner: type) -> Any:
+        if accessor is None:
+            return self._function
+        return MethodType(self._function, accessor._cube)
+
+
+@xr.register_dataset_accessor("s2")
+class S2Accessor:
+    """The verbs of s2cube as methods of a cube."""
+
+    def __init__(self, cube: xr.Dataset) -> None:
+        self._cube = cube
+
+    validate = _Verb(validate)
+    cloud_mask = _Verb(cloud_mask)
+    mask_clouds = _Verb(mask_clouds)
+    fill_gaps = _Verb(fill_gaps)
+    evaluate_gap_filling = _Verb(evaluate_gap_filling)
+    write_daily = _Verb(write_daily)
+    plot_true_color = _Verb(plot_true_color)
+    plot_series = _Verb(plot_series)

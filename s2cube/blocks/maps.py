@@ -1,0 +1,186 @@
+"""Maps over pixels, over neighbourhoods and over time."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+__all__ = ["count_blocks", "is_lazy", "map_halo", "map_pixels", "map_time"]
+
+SPACE: Final = 256
+"""Side of a block whose time is in one piece, px: a year of one float32 band is 96 MB."""
+
+
+def is_lazy(array: Any) -> bool:
+    """Return whether `array` is a Dask array."""
+    return hasattr(array, "__dask_graph__")
+
+
+def _any_lazy(arrays: tuple[Any, ...]) -> bool:
+    return any(is_lazy(array) for array in arrays)
+
+
+def _aligned(arrays: tuple[Any, ...]) -> list[Any]:
+    """Return Dask arrays with the chunks of the first lazy one; dimensions of length 1 stay so."""
+    import dask.array as da
+
+    chunks = next(array.chunks for array in arrays if is_lazy(array))
+    return [
+        da.asarray(array).rechunk(
+            tuple(
+                (1,) if length == 1 else sizes for length, sizes in zip(array.shape, chunks, strict=True)
+            )
+        )
+        for array in arrays
+    ]
+
+
+def map_pixels(function: Callable[..., Any], *arrays: Any, dtype: DTypeLike, **keywords: Any) -> Any:
+    """Apply a kernel that looks at one pixel of one date at a time.
+
+    Parameters
+    ----------
+    function
+        ``function(*blocks, **keywords)`` → a block of the same shape.
+    *arrays
+        Arrays of one shape; a dimension of length 1 is broadcast.
+    dtype
+        Type of the result.
+
+    Notes
+    -----
+    Peak memory is that of the blocks in and out.
+    """
+    if not _any_lazy(arrays):
+        return function(*arrays, **keywords)
+    import dask.array as da
+
+    return da.map_blocks(
+        function, *_aligned(arrays), dtype=dtype, meta=np.empty((0, 0, 0), dtype), **keywords
+    )
+
+
+def map_halo(
+    function: Callable[..., Any],
+    array: Any,
+    *,
+    depth: tuple[int, int],
+    dtype: DTypeLike,
+    **keywords: Any,
+) -> Any:
+    """Apply a kernel that looks at a neighbourhood in space.
+
+    Parameters
+    ----------
+    function
+        ``function(block, **keywords)`` → a block of the same shape. Beyond the array's edge there
+        is nothing: blocks there are smaller, not padded.
+    array
+        Shape ``(time, y, x)``.
+    depth
+        How far the kernel sees along y and x, px.
+    dtype
+        Type of the result.
+
+    Notes
+    -----
+    Peak memory is the block with its halo, in and out.
+    """
+    if not is_lazy(array):
+        return function(array, **keywords)
+    import dask.array as da
+
+    # An axis in one piece has no neighbours, and a block smaller than the halo cannot serve its own.
+    reach = {
+        axis: far if array.numblocks[axis] > 1 else 0 for axis, far in zip((1, 2), depth, strict=True)
+    }
+    small = [axis for axis, far in reach.items() if min(array.chunks[axis]) < far]
+    if small:
+        array = array.rechunk(dict.fromkeys(small, -1))
+        reach.update(dict.fromkeys(small, 0))
+    return da.map_overlap(
+        function,
+        array,
+        depth={0: 0, **reach},
+        boundary="none",
+        dtype=dtype,
+        meta=np.empty((0, 0, 0), dtype),
+        **keywords,
+    )
+
+
+def map_time(
+    function: Callable[..., Any], *arrays: Any, length: int, dtype: DTypeLike, **keywords: Any
+) -> Any:
+    """Apply a kernel that looks at the whole series of each pixel.
+
+    Parameters
+    ----------
+    function
+        ``function(*blocks, **keywords)``, blocks of shape ``(time, y, x)`` → ``(length, y, x)``.
+    *arrays
+        Arrays of one shape.
+    length
+        Steps of the result.
+    dtype
+        Type of the result.
+
+    Notes
+    -----
+    Blocks larger than 256 px are cut to that before time is joined, so that peak memory is bounded
+    by ``256² × (time + length)`` values a thread, not by the chunks of the source.
+    """
+    if not _any_lazy(arrays):
+        return function(*arrays, **keywords)
+    import dask.array as da
+
+    lazy = _aligned(arrays)
+    sides = [min(SPACE, max(lazy[0].chunks[axis])) for axis in (1, 2)]
+    whole = [array.rechunk({0: -1, 1: sides[0], 2: sides[1]}) for array in lazy]
+    return da.map_blocks(
+        function,
+        *whole,
+        chunks=((length,), *whole[0].chunks[1:]),
+        dtype=dtype,
+        meta=np.empty((0, 0, 0), dtype),
+        **keywords,
+    )
+
+
+def count_blocks(function: Callable[..., int], array: Any, **keywords: Any) -> Any:
+    """Add up a count over all blocks.
+
+    Parameters
+    ----------
+    function
+        ``function(block, **keywords)`` → a number.
+    array
+        Shape ``(time, y, x)``.
+
+    Returns
+    -------
+    int or dask.array.Array
+        The sum, of dimension 0 where `array` is lazy.
+    """
+    if not is_lazy(array):
+        return function(array, **keywords)
+    import dask.array as da
+
+    ones = tuple((1,) * len(sizes) for sizes in array.chunks)
+    counts = da.map_blocks(
+        _one_count,
+        array,
+        chunks=ones,
+        dtype=np.int64,
+        meta=np.empty((0, 0, 0), np.int64),
+        function=function,
+        keywords=keywords,
+    )
+    return counts.sum()
+
+
+def _one_count(
+    block: np.ndarray, *, function: Callable[..., int], keywords: dict[str, Any]
+) -> np.ndarray:
+    return np.full((1, 1, 1), function(block, **keywords), dtype=np.int64)

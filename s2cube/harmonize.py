@@ -1,0 +1,331 @@
+"""From what a source holds (counts, names, no-data) to the one convention of a cube."""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from s2cube import schema
+from s2cube.blocks import is_lazy, map_pixels
+from s2cube.errors import CubeError, HarmonizationError
+from s2cube.kernels.counts import decode, look_status, read_failed_value
+from s2cube.schema import SCL, SPATIAL_REF, STATUS
+
+__all__ = ["as_cube", "reflectance", "scene_classes", "status_of_counts"]
+
+_DIM_NAMES: Final[dict[str, tuple[str, ...]]] = {
+    "time": ("time", "t", "date", "datetime"),
+    "y": ("y", "lat", "latitude", "northing"),
+    "x": ("x", "lon", "longitude", "easting"),
+}
+_SCL_NAMES: Final = ("scl", "s2-l2a-scl", "scene_classification", "scl_20m", "scl_60m")
+
+
+def reflectance(
+    raw: Any, band: str, *, nodata: float | None, scale: float, offset: float | NDArray = 0.0
+) -> xr.Variable:
+    """Return a band of a cube from its counts, lazily.
+
+    Parameters
+    ----------
+    raw
+        Counts, shape ``(time, y, x)``, numpy or Dask.
+    band
+        Its id.
+    nodata, scale, offset
+        As in :func:`s2cube.kernels.counts.decode`; `offset` is one for all or one a step.
+    """
+    steps = np.broadcast_to(np.asarray(offset, dtype=np.float64), raw.shape[:1])[:, None, None]
+    data = map_pixels(_decode, raw, steps, dtype=np.float32, nodata=nodata, scale=scale)
+    return schema.variable(data, schema.band_attrs(band))
+
+
+def _decode(raw: NDArray, offset: NDArray, *, nodata: float | None, scale: float) -> NDArray[np.float32]:
+    return decode(raw, nodata=nodata, scale=scale, offset=offset)
+
+
+def status_of_counts(raws: Sequence[Any], nodata: Sequence[float | None]) -> xr.Variable:
+    """Return ``status`` (no data, saturated, unread or clear) from the counts of all bands, lazily."""
+    data = map_pixels(look_status, *raws, dtype=np.uint8, nodata=tuple(nodata))
+    return schema.variable(data, schema.status_attrs())
+
+
+def as_cube(
+    ds: xr.Dataset | xr.DataArray,
+    *,
+    scale: float | None = None,
+    offset: float | Sequence[float] | None = None,
+    nodata: float | None = None,
+    crs: object = None,
+    names: Mapping[str, str] | None = None,
+    level: str | None = None,
+) -> xr.Dataset:
+    """Turn any xarray object that holds Sentinel-2 into a cube, lazily.
+
+    Dimensions are found by their usual names (``t``, ``lat``, ``longitude``, ...), bands too
+    (``B2``, ``red``, ``S2-L2A-B04``, ...). What the data do not say is asked for, never guessed.
+
+    Parameters
+    ----------
+    ds
+        Dataset with one variable a band, or DataArray with a dimension of bands (``band``, ``bands``
+        or ``variable``). Numpy or Dask.
+    scale
+        Reflectance of one count: 1e-4 in ESA's products. Needed for integers, unless the data carry
+        ``scale_factor``; 1 for data that are reflectance already.
+    offset
+        Reflectance to add, one for all dates or one a date: 0 before processing baseline 04.00,
+        -0.1 from it on, unless the provider has removed it. Needed where `scale` is.
+    nodata
+        The count that stands for missing. Taken from ``_FillValue``, ``missing_value`` or ``nodata``
+        where the data carry it; float data are missing where NaN in any case.
+    crs
+        Coordinate reference system, in any form pyproj understands. Needed unless the data carry a
+        CF grid mapping or have dimensions called latitude and longitude (then EPSG:4326).
+    names
+        Your names to band ids or dimensions, where they are unusual: ``{"refl_665": "B04"}``.
+    level
+        ``"L1C"`` or ``"L2A"``. Needed unless there is a scene classification (then L2A).
+
+    Returns
+    -------
+    xarray.Dataset
+        A cube: float32 reflectance, ``status``, ``SCL`` where there is one. Variables that are no
+        band are left out.
+
+    Raises
+    ------
+    CubeError
+        Something is missing or contradictory; the message names the argument that settles it.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr, s2cube
+    >>> ds = xr.Dataset(
+    ...     {"red": (("t", "lat", "lon"), np.full((1, 2, 2), 1234, "uint16"))},
+    ...     {"t": np.array(["2021-06-01"], "datetime64[ns]"), "lat": [1.1, 1.0], "lon": [5.0, 5.1]},
+    ... )
+    >>> cube = s2cube.as_cube(ds, scale=1e-4, offset=0, nodata=0, level="L2A")
+    >>> cube["B04"].values[0, 0, 0]
+    np.float32(0.1234)
+    """
+    given = _one_dataset(ds)
+    found = _found(given, names or {})
+    dims = {old: new for old, new in found.items() if new in schema.DIMS}
+    bands = {old: new for old, new in found.items() if new in schema.BANDS or new == SCL}
+    if not set(bands.values()) - {SCL}:
+        raise CubeError(
+            f"No Sentinel-2 band among {list(given.data_vars)}: say which is which with "
+            "names={'your name': 'B04', ...}."
+        )
+    # The grid mapping is found by its name, so read it before anything is renamed.
+    system = _crs(given, crs, geographic=any(str(d).lower().startswith("lat") for d in dims))
+    ordered = _north_up(given[list(bands)].rename({**dims, **bands}), offset)
+    chosen = _level(level, given, has_scl=SCL in ordered)
+    facts = {
+        band: _facts(ordered[band], scale, offset, nodata) for band in ordered.data_vars if band != SCL
+    }
+    arrays: dict[Hashable, xr.Variable] = {
+        band: reflectance(
+            ordered[band].data, str(band), nodata=missing, scale=factor, offset=np.asarray(added)
+        )
+        for band, (factor, added, missing) in facts.items()
+    }
+    if SCL in ordered:
+        arrays[SCL] = scene_classes(ordered[SCL].data)
+    arrays[STATUS] = status_of_counts(
+        [ordered[band].data for band in facts], [missing for _, _, missing in facts.values()]
+    )
+    cube = xr.Dataset(
+        arrays,
+        {
+            "time": ordered["time"].variable,
+            **_grid(ordered, system),
+            "sensor": "sentinel-2",
+            "processing_level": chosen,
+        },
+    )
+    cube = schema.record(
+        cube,
+        "as_cube",
+        bands=sorted(map(str, facts)),
+        scale=sorted({factor for factor, _, _ in facts.values()}),
+        offset=sorted({float(o) for _, added, _ in facts.values() for o in np.atleast_1d(added)}),
+        level=chosen,
+    )
+    return schema.validate(cube)
+
+
+def _one_dataset(ds: xr.Dataset | xr.DataArray) -> xr.Dataset:
+    """Return `ds` as a Dataset with one variable a band."""
+    if isinstance(ds, xr.Dataset):
+        return ds
+    if not isinstance(ds, xr.DataArray):
+        raise CubeError(f"as_cube() takes an xarray Dataset or DataArray, got {type(ds).__name__}.")
+    along = [dim for dim in ("band", "bands", "variable") if dim in ds.dims]
+    if along:
+        return ds.to_dataset(dim=along[0])
+    if ds.name is None:
+        raise CubeError("The DataArray has neither a dimension of bands nor a name that tells its band.")
+    return ds.to_dataset()
+
+
+def _found(ds: xr.Dataset, names: Mapping[str, str]) -> dict[Hashable, str]:
+    """Return the cube's name of each dimension, band and SCL of `ds`, by its own name."""
+    if strange := [name for name in names if name not in ds.variables and name not in ds.dims]:
+        raise CubeError(f"names speaks of {strange}, which the data do not have: {list(ds.variables)}.")
+    found: dict[Hashable, str] = {}
+    for old in (*ds.dims, *ds.data_vars):
+        text = str(old)
+        if text in names:
+            wanted = names[text]
+            known = wanted in schema.DIMS or wanted == SCL
+            found[old] = wanted if known else schema.band_id(wanted)
+        elif old in ds.dims:
+            new = next((dim for dim, known in _DIM_NAMES.items() if text.lower() in known), None)
+            if new is not None:
+                found[old] = new
+        elif text.lower() in _SCL_NAMES:
+            found[old] = SCL
+        elif (band := schema.find_band(text)) is not None:
+            found[old] = band
+    for new in schema.DIMS:
+        if new not in found.values():
+            raise CubeError(
+                f"No dimension is {new!r} (there are {', '.join(map(str, ds.dims))}): name it with "
+                f"names={{'your dimension': {new!r}}}."
+            )
+    for new in set(found.values()):
+        if len(twins := [str(old) for old, other in found.items() if other == new]) > 1:
+            raise CubeError(f"{twins} would all be {new!r}: keep one of them.")
+    return found
+
+
+def _north_up(ds: xr.Dataset, offset: float | Sequence[float] | None) -> xr.Dataset:
+    """Return `ds` as ``(time, y, x)`` with y descending, x ascending and time sorted."""
+    for dim in schema.DIMS:
+        if dim not in ds.coords:
+            raise CubeError(f"Dimension {dim!r} has no coordinate: give the data their {dim} values.")
+    ds = ds.transpose(*schema.DIMS)
+    for dim, ascending in (("time", True), ("y", False), ("x", True)):
+        index = ds.indexes[dim]
+        if not (index.is_monotonic_increasing if ascending else index.is_monotonic_decreasing):
+            if dim == "time" and isinstance(offset, (list, tuple, np.ndarray)):
+                raise CubeError("One offset a date, and dates out of order: sort the data by time.")
+            ds = ds.sortby(dim, ascending=ascending)
+    return ds
+
+
+def _crs(ds: xr.Dataset, crs: object, *, geographic: bool) -> Any:
+    """Return the CRS given, the one the data carry, or EPSG:4326 for latitude and longitude."""
+    if crs is not None:
+        return schema.parse_crs(crs)
+    mappings = {
+        str(array.encoding.get("grid_mapping") or array.attrs.get("grid_mapping"))
+        for array in ds.data_vars.values()
+    }
+    for name in (*sorted(mappings), SPATIAL_REF, "crs"):
+        if name in ds.variables:
+            attrs = ds[name].attrs
+            for key in ("crs_wkt", "spatial_ref", "epsg_code"):
+                if attrs.get(key):
+                    return schema.parse_crs(attrs[key])
+    if ds.attrs.get("crs"):
+        return schema.parse_crs(ds.attrs["crs"])
+    if geographic:
+        return schema.parse_crs("EPSG:4326")
+    raise CubeError("The data carry no CRS (no CF grid mapping): pass crs=, such as crs='EPSG:32633'.")
+
+
+def _grid(ds: xr.Dataset, system: Any) -> dict[Hashable, xr.Variable]:
+    """Return the spatial coordinates: the data's own centres, and a grid mapping."""
+    placeholder = xr.Variable((), np.int32(0), {"crs_wkt": system.wkt})
+    own = {dim: ds[dim].astype(np.float64).variable for dim in ("y", "x")}
+    geobox = schema.geobox_of(xr.Dataset(coords={**own, SPATIAL_REF: placeholder}))
+    coords = schema.grid_coords(geobox)
+    for dim, centres in own.items():
+        coords[dim] = xr.Variable(dim, centres.values, coords[dim].attrs)
+    return coords
+
+
+def _level(level: str | None, ds: xr.Dataset, *, has_scl: bool) -> str:
+    told = level or ds.attrs.get("processing_level")
+    if told is None and "processing_level" in ds.coords and ds["processing_level"].ndim == 0:
+        told = ds["processing_level"].item()
+    if told is None and has_scl:
+        told = "L2A"
+    if told not in schema.LEVELS:
+        got = "" if told is None else f", got {told!r}"
+        raise CubeError(
+            "The processing level is not in the data: pass level='L1C' (top of atmosphere) or "
+            f"level='L2A' (surface){got}."
+        )
+    return str(told)
+
+
+def _facts(
+    array: xr.DataArray,
+    scale: float | None,
+    offset: float | Sequence[float] | None,
+    nodata: float | None,
+) -> tuple[float, float | Sequence[float], float | None]:
+    """Return scale, offset and no-data of a band: what was given, else what the data say."""
+    kept = {**array.encoding, **array.attrs}
+    decoded = array.dtype.kind == "f"
+    if nodata is None:
+        # What stands in the encoding of float data has been turned into NaN on opening.
+        place = array.attrs if decoded else kept
+        told = [place[key] for key in ("_FillValue", "missing_value", "nodata") if key in place]
+        nodata = float(told[0]) if told and np.isfinite(told[0]) else None
+    if scale is None and decoded:
+        stored_as = np.dtype(kept.get("dtype", np.float32))
+        if "scale_factor" in kept or stored_as.kind == "f":
+            # xarray has applied them on opening; or nothing speaks of counts at all.
+            scale, offset = 1.0, 0.0 if offset is None else offset
+            _refuse_counts(array)
+    elif scale is None and "scale_factor" in array.attrs:
+        scale = float(array.attrs["scale_factor"])
+        offset = float(array.attrs.get("add_offset", 0.0)) if offset is None else offset
+    if scale is None or offset is None:
+        raise HarmonizationError(
+            f"{array.name!r} holds counts ({array.encoding.get('dtype', array.dtype)}) and nothing "
+            "says what they are worth: pass scale=1e-4 and offset=0 (processing baselines before "
+            "04.00, or offset already removed) or offset=-0.1 (04.00 and later)."
+        )
+    if not scale > 0:
+        raise HarmonizationError(f"scale is the reflectance of one count, above 0; got {scale!r}.")
+    if np.ndim(offset) not in (0, 1) or (
+        np.ndim(offset) == 1 and len(np.atleast_1d(offset)) != len(array)
+    ):
+        raise HarmonizationError(
+            f"offset is one number, or one a date ({len(array)}); got shape {np.shape(offset)}."
+        )
+    return scale, offset, nodata
+
+
+def _refuse_counts(array: xr.DataArray) -> None:
+    """Raise where float data in memory are plainly counts; data on disk are not read to find out."""
+    if is_lazy(array.data) or not array.variable._in_memory:
+        return
+    sample = array.values[..., :: max(1, array.sizes["x"] // 64)]
+    if np.isfinite(sample).any() and np.nanmedian(np.abs(sample)) > 3:
+        raise HarmonizationError(
+            f"{array.name!r} has a median of {np.nanmedian(sample):g}: these are counts, not "
+            "reflectance. Pass scale=1e-4 and offset=0 or offset=-0.1."
+        )
+
+
+def scene_classes(data: Any) -> xr.Variable:
+    """Return ``SCL`` as uint8 from classes of any type, lazily."""
+    if data.dtype != np.uint8:
+        data = map_pixels(_as_classes, data, dtype=np.uint8)
+    return schema.variable(data, schema.scl_attrs())
+
+
+def _as_classes(block: NDArray) -> NDArray[np.uint8]:
+    """Bring classes back to uint8: opening with a fill value has made them float with NaN."""
+    failed = block == read_failed_value(block.dtype)
+    known = np.where(np.isfinite(block) & ~failed, block, 0).astype(np.uint8)
+    return np.where(failed, np.uint8(read_failed_value(known.dtype)), known)

@@ -1,0 +1,215 @@
+"""Pictures of cubes: frames in true or false colour, and the series of a pixel."""
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from s2cube import schema
+from s2cube.errors import CubeError
+from s2cube.schema import PROVENANCE, Provenance
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_series", "plot_true_color"]
+
+MISSING = (0.80, 0.80, 0.84)
+"""Colour of missing pixels: a grey that no landscape has."""
+
+
+def plot_true_color(
+    cube: xr.Dataset,
+    *,
+    dates: Any = None,
+    bands: Sequence[str] = ("red", "green", "blue"),
+    limits: tuple[float, float] | None = None,
+    columns: int = 4,
+    axes: "Iterable[Axes] | None" = None,
+) -> "Figure":
+    """Draw frames of a cube in colour; missing pixels are grey.
+
+    Parameters
+    ----------
+    cube
+        A cube; only the frames drawn are computed.
+    dates
+        Which frames; each is the nearest step. By default, up to eight evenly spread over the cube.
+    bands
+        Three bands for red, green and blue; ``("nir", "red", "green")`` is the usual false colour.
+    limits
+        Reflectance drawn black and white. By default, the 2nd and 98th percentile of all frames
+        together, so that frames compare.
+    columns
+        Frames in a row.
+    axes
+        Axes to draw on, one a frame, instead of a new figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure.
+
+    Raises
+    ------
+    CubeError
+        The cube lacks a band, or there are not three.
+
+    Examples
+    --------
+    >>> import s2cube
+    >>> cube = s2cube.testing.simulate_cube(seed=1)
+    >>> figure = cube.s2.plot_true_color(columns=3)
+    """
+    import matplotlib.pyplot as plt
+
+    cube = schema.validate(cube)
+    if len(bands) != 3:
+        raise CubeError(f"A picture takes three bands, got {len(bands)}: {list(bands)}.")
+    names = [schema.pick_bands(cube, band)[0] for band in bands]
+    if dates is None:
+        count = min(8, cube.sizes["time"])
+        steps = np.linspace(0, cube.sizes["time"] - 1, count).round().astype(int)
+        frames = cube[names].isel(time=steps)
+    else:
+        wanted = np.atleast_1d(np.asarray(dates, dtype="datetime64[ns]"))
+        frames = cube[names].sel(time=wanted, method="nearest")
+    frames = frames.compute()
+    image = np.stack([frames[name].values for name in names], axis=-1)
+    low, high = _limits(image) if limits is None else limits
+    if axes is None:
+        rows = -(-len(image) // columns)
+        width = min(columns, len(image))
+        figure, grid = plt.subplots(
+            rows, width, figsize=(2.6 * width, 2.9 * rows), squeeze=False, layout="constrained"
+        )
+        drawn = list(grid.flat)
+    else:
+        drawn = list(axes)
+        figure = drawn[0].get_figure()
+    for axis in drawn[len(image) :]:
+        axis.set_axis_off()
+    for axis, picture, time in zip(drawn, image, frames["time"].values, strict=False):
+        missing = np.isnan(picture).any(axis=-1)
+        colours = np.clip((picture - low) / max(high - low, 1e-6), 0, 1)
+        colours[missing] = MISSING
+        axis.imshow(colours, interpolation="nearest")
+        axis.set_title(str(time.astype("datetime64[D]")), fontsize=9)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    return figure
+
+
+def _limits(image: np.ndarray) -> tuple[float, float]:
+    known = image[np.isfinite(image)]
+    if known.size == 0:
+        return 0.0, 1.0
+    low, high = np.percentile(known, (2, 98))
+    return float(low), float(high)
+
+
+def plot_series(
+    cube: xr.Dataset,
+    *,
+    x: float | None = None,
+    y: float | None = None,
+    band: str = "nir",
+    masked: xr.Dataset | None = None,
+    filled: xr.Dataset | None = None,
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draw one band of one pixel over time.
+
+    Parameters
+    ----------
+    cube
+        The looks, as opened.
+    x, y
+        Where, in units of the CRS; the nearest pixel. By default, the centre.
+    band
+        Which band.
+    masked
+        The cube after :func:`s2cube.mask_clouds`: looks that it dropped are drawn as crosses.
+    filled
+        The cube after :func:`s2cube.fill_gaps`: drawn as a line, dotted where extrapolated.
+    ax
+        Axes to draw on.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        The axes.
+
+    Raises
+    ------
+    CubeError
+        The band is not there, or the place is outside the cube.
+
+    Examples
+    --------
+    >>> import s2cube
+    >>> cube = s2cube.testing.simulate_cube(seed=1)
+    >>> clear = cube.s2.mask_clouds("scl")
+    >>> ax = cube.s2.plot_series(band="nir", masked=clear, filled=clear.s2.fill_gaps())
+    """
+    import matplotlib.pyplot as plt
+
+    cube = schema.validate(cube)
+    name = schema.pick_bands(cube, band)[0]
+    place = _place(cube, x, y)
+    looks = cube[name].sel(place).compute()
+    if ax is None:
+        _, ax = plt.subplots(figsize=(11, 3.8), layout="constrained")
+    if filled is not None:
+        line = filled.sel(place)[[name, PROVENANCE]].compute()
+        values, times = line[name].values, line["time"].values
+        beyond = line[PROVENANCE].values == Provenance.EXTRAPOLATED
+        ax.plot(times, np.where(beyond, np.nan, values), color="#1b6e53", lw=1.3, label="filled")
+        if beyond.any():
+            ax.plot(
+                times,
+                np.where(beyond, values, np.nan),
+                color="#1b6e53",
+                lw=1.3,
+                ls=":",
+                label="extrapolated",
+            )
+    clear = looks if masked is None else masked[name].sel(place).compute()
+    dropped = np.isfinite(looks.values) & ~np.isfinite(clear.values)
+    ax.plot(
+        looks["time"].values[dropped],
+        looks.values[dropped],
+        "x",
+        color="#b4552d",
+        ms=5,
+        label="masked look",
+    )
+    ax.plot(clear["time"].values, clear.values, "o", color="#1c2b4a", ms=4, zorder=3, label="clear look")
+    if np.isfinite(clear.values).any():
+        # Clouds are far brighter than the land: without them the series would be a flat line.
+        top = float(np.nanmax(clear.values))
+        low = min(0.0, float(np.nanmin(clear.values)))
+        ax.set_ylim(low, max(1.6 * top, 0.05))
+    ax.set_ylabel(f"{name} reflectance")
+    ax.set_title(f"{name} at x = {float(looks['x']):.0f}, y = {float(looks['y']):.0f}", fontsize=10)
+    ax.legend(loc="upper right", ncols=4, fontsize=8, frameon=False)
+    return ax
+
+
+def _place(cube: xr.Dataset, x: float | None, y: float | None) -> dict[str, float]:
+    """Return the centre of the pixel nearest to a place that must lie within the cube."""
+    found = {}
+    for dim, asked in (("x", x), ("y", y)):
+        centres = cube[dim].values
+        value = float(centres[len(centres) // 2]) if asked is None else float(asked)
+        nearest = float(centres[np.abs(centres - value).argmin()])
+        step = abs(float(centres[1] - centres[0])) if len(centres) > 1 else np.inf
+        if abs(nearest - value) > step:
+            raise CubeError(
+                f"{dim}={value:g} lies outside the cube ({centres.min():g} to {centres.max():g}, in "
+                "units of its CRS)."
+            )
+        found[dim] = nearest
+    return found

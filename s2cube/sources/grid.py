@@ -1,0 +1,134 @@
+"""The grid that a cube is opened on."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from s2cube import schema
+from s2cube.errors import CatalogError, CubeError
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
+__all__ = ["lonlat_box", "target_grid"]
+
+Box = tuple[float, float, float, float]
+
+
+def lonlat_box(bbox: Sequence[float] | None, geometry: Any, geobox: "GeoBox | None") -> Box | None:
+    """Return the area asked for as (west, south, east, north), or None for all there is.
+
+    Raises
+    ------
+    CubeError
+        More than one of the three is given, or the box is no box.
+    """
+    if sum(part is not None for part in (bbox, geometry, geobox)) > 1:
+        raise CubeError("Give one of bbox=, geometry= and geobox=, not several.")
+    if geobox is not None:
+        return _box(geobox.geographic_extent.boundingbox)
+    if geometry is not None:
+        return _box(_geometry(geometry).to_crs("epsg:4326").boundingbox)
+    if bbox is None:
+        return None
+    if len(bbox) != 4 or not all(math.isfinite(edge) for edge in bbox):
+        raise CubeError(f"bbox is (west, south, east, north) in degrees, got {bbox!r}.")
+    west, south, east, north = (float(edge) for edge in bbox)
+    if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south < north <= 90):
+        raise CubeError(
+            f"bbox is (west, south, east, north) in degrees, south below north; got {bbox!r}."
+        )
+    if west >= east:
+        raise CubeError(
+            f"bbox reaches from {west} east to {east}: it is empty, or crosses the antimeridian; "
+            "open the two sides apart."
+        )
+    return west, south, east, north
+
+
+def _box(edges: Any) -> Box:
+    return float(edges.left), float(edges.bottom), float(edges.right), float(edges.top)
+
+
+def _geometry(geometry: Any) -> Any:
+    from odc.geo.geom import Geometry
+
+    if isinstance(geometry, Geometry):
+        return geometry
+    return Geometry(getattr(geometry, "__geo_interface__", geometry), "epsg:4326")
+
+
+def target_grid(
+    native: Sequence["GeoBox"],
+    *,
+    area: Box | None,
+    resolution: float | None,
+    crs: Any,
+    geobox: "GeoBox | None",
+) -> "GeoBox":
+    """Return the grid to open on: the one given, or the sources' own, cut to the area.
+
+    Pixel edges fall on those of the sources wherever CRS and resolution allow it, so that opening
+    moves no pixel.
+
+    Parameters
+    ----------
+    native
+        Grids of all assets to be read.
+    area
+        West, south, east, north in degrees; None for all.
+    resolution
+        In units of the CRS; None for the finest of `native`.
+    crs
+        None for that of `native`.
+    geobox
+        Taken as it is.
+    """
+    from odc.geo.geom import bbox_union, box
+
+    if geobox is not None:
+        if resolution is not None or crs is not None:
+            raise CubeError("geobox= settles resolution and CRS: leave resolution= and crs= out.")
+        if geobox.crs is None:
+            raise CubeError("geobox= has no CRS.")
+        return geobox
+    systems = list(dict.fromkeys(grid.crs for grid in native))
+    if crs is None and len(systems) > 1:
+        raise CubeError(
+            f"The items lie in several CRSs ({', '.join(map(str, systems))}): choose one with crs=, "
+            "or pass geobox=."
+        )
+    if crs is None and not systems:
+        raise CatalogError("The items do not say where their pixels are (no proj:): pass geobox=.")
+    system: Any = schema.parse_crs(crs) if crs is not None else systems[0]
+    same = [grid for grid in native if grid.crs == system]
+    if resolution is None:
+        if not same:
+            raise CubeError(f"The items are not in {system}: pass resolution= in its units.")
+        resolution = min(abs(grid.transform.a) for grid in same)
+    if not resolution > 0:
+        raise CubeError(f"resolution is a pixel size above 0, got {resolution!r}.")
+    if area is None:
+        extent = bbox_union(grid.extent.to_crs(system).boundingbox for grid in native)
+    else:
+        # Many points along the edges: in another CRS they are curves.
+        extent = box(*area, "epsg:4326").segmented(1 / 60).to_crs(system).boundingbox
+    anchor = min(same, key=lambda grid: abs(grid.transform.a)).transform if same else None
+    return _snapped(extent, system, resolution, (anchor.c, anchor.f) if anchor else (0.0, 0.0))
+
+
+def _snapped(extent: Any, system: Any, resolution: float, origin: tuple[float, float]) -> "GeoBox":
+    """Return the smallest grid over `extent` whose pixel edges pass through `origin`."""
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    # A hair's breadth beyond an edge is rounding, not a wish for one more pixel.
+    hair = 1e-3
+    x0, y0 = origin
+    left = math.floor((extent.left - x0) / resolution + hair)
+    right = math.ceil((extent.right - x0) / resolution - hair)
+    bottom = math.floor((extent.bottom - y0) / resolution + hair)
+    top = math.ceil((extent.top - y0) / resolution - hair)
+    shape = (max(top - bottom, 1), max(right - left, 1))
+    transform = Affine(resolution, 0, x0 + left * resolution, 0, -resolution, y0 + top * resolution)
+    return GeoBox(shape, transform, system)
