@@ -24,7 +24,13 @@ _SCL_NAMES: Final = ("scl", "s2-l2a-scl", "scene_classification", "scl_20m", "sc
 
 
 def reflectance(
-    raw: Any, band: str, *, nodata: float | None, scale: float, offset: float | NDArray = 0.0
+    raw: Any,
+    band: str,
+    *,
+    nodata: float | None,
+    scale: float,
+    offset: float | NDArray = 0.0,
+    marked: bool = False,
 ) -> xr.Variable:
     """Return a band of a cube from its counts, lazily.
 
@@ -34,21 +40,25 @@ def reflectance(
         Counts, shape ``(time, y, x)``, numpy or Dask.
     band
         Its id.
-    nodata, scale, offset
+    nodata, scale, offset, marked
         As in :func:`s2cube.kernels.counts.decode`; `offset` is one for all or one a step.
     """
     steps = np.broadcast_to(np.asarray(offset, dtype=np.float64), raw.shape[:1])[:, None, None]
-    data = map_pixels(_decode, raw, steps, dtype=np.float32, nodata=nodata, scale=scale)
+    data = map_pixels(_decode, raw, steps, dtype=np.float32, nodata=nodata, scale=scale, marked=marked)
     return schema.variable(data, schema.band_attrs(band))
 
 
-def _decode(raw: NDArray, offset: NDArray, *, nodata: float | None, scale: float) -> NDArray[np.float32]:
-    return decode(raw, nodata=nodata, scale=scale, offset=offset)
+def _decode(
+    raw: NDArray, offset: NDArray, *, nodata: float | None, scale: float, marked: bool
+) -> NDArray[np.float32]:
+    return decode(raw, nodata=nodata, scale=scale, offset=offset, marked=marked)
 
 
-def status_of_counts(raws: Sequence[Any], nodata: Sequence[float | None]) -> xr.Variable:
+def status_of_counts(
+    raws: Sequence[Any], nodata: Sequence[float | None], *, marked: bool = False
+) -> xr.Variable:
     """Return ``status`` (no data, saturated, unread or clear) from the counts of all bands, lazily."""
-    data = map_pixels(look_status, *raws, dtype=np.uint8, nodata=tuple(nodata))
+    data = map_pixels(look_status, *raws, dtype=np.uint8, nodata=tuple(nodata), marked=marked)
     return schema.variable(data, schema.status_attrs())
 
 

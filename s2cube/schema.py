@@ -314,7 +314,10 @@ def parse_crs(crs: object) -> Any:
     plain: Any = parsed.proj
     if plain.is_bound and not any(plain.coordinate_operation.towgs84):
         plain = plain.source_crs
-    epsg = plain.to_epsg()
+    # The code that the CRS itself states, unless its content belies it: names change over the years
+    # ("ETRS89-extended / LAEA Europe"), so an exact match would miss it.
+    stated = plain.to_json_dict().get("id", {})
+    epsg = plain.to_epsg(20 if stated.get("authority") == "EPSG" else 70)
     return CRS(plain if epsg is None else epsg)
 
 

@@ -1,5 +1,7 @@
 """Counts and reflectance: decoding what sources hold, encoding what stores hold."""
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -7,29 +9,42 @@ from s2cube.schema import NODATA, SCALE, Status
 
 __all__ = ["decode", "encode", "look_status", "read_failed_value"]
 
-SATURATED = 65535
+SATURATED: Final = 65535
 """ESA's special value for a saturated pixel."""
+LIMIT: Final = 32767
+"""The largest count on disk, either sign."""
 
 
 def read_failed_value(dtype: np.dtype) -> float:
-    """Return the count that stands for "this could not be read" in raw blocks of `dtype`.
+    """Return the count that stands for "this could not be read" in blocks of `dtype` from a reader.
 
-    It is one that no product uses: 65534 in ``uint16`` (65535 is saturated), 254 in ``uint8``.
+    It is one that no product uses: 65534 in ``uint16`` (65535 is saturated), 254 in ``uint8``, far
+    below zero in signed types.
     """
-    return float("inf") if dtype.kind == "f" else float(np.iinfo(dtype).max - 1)
+    if dtype.kind == "f":
+        return float("inf")
+    limits = np.iinfo(dtype)
+    return float(limits.min + 1 if dtype.kind == "i" else limits.max - 1)
 
 
-def _set_aside(raw: NDArray, nodata: float | None) -> dict[Status, NDArray[np.bool_]]:
+def _set_aside(raw: NDArray, nodata: float | None, marked: bool) -> dict[Status, NDArray[np.bool_]]:
     """Return where `raw` is no measurement, by reason."""
-    failed = raw == raw.dtype.type(read_failed_value(raw.dtype))
     missing = np.zeros(raw.shape, dtype=bool) if nodata is None else raw == nodata
     if raw.dtype.kind == "f":
         missing |= np.isnan(raw)
-    return {Status.SATURATED: raw == SATURATED, Status.NO_DATA: missing, Status.READ_FAILED: failed}
+    found = {Status.SATURATED: raw == SATURATED, Status.NO_DATA: missing}
+    if marked:
+        found[Status.READ_FAILED] = raw == raw.dtype.type(read_failed_value(raw.dtype))
+    return found
 
 
 def decode(
-    raw: NDArray, *, nodata: float | None, scale: float, offset: ArrayLike = 0.0
+    raw: NDArray,
+    *,
+    nodata: float | None,
+    scale: float,
+    offset: ArrayLike = 0.0,
+    marked: bool = False,
 ) -> NDArray[np.float32]:
     """Turn counts into reflectance: special values aside first, then widen, then add.
 
@@ -43,6 +58,8 @@ def decode(
         Reflectance of one count.
     offset
         Reflectance to add, a scalar or shape ``(time, 1, 1)``.
+    marked
+        Whether a reader has put :func:`read_failed_value` where it could not read.
 
     Returns
     -------
@@ -63,12 +80,14 @@ def decode(
         values /= np.float32(inverse)
     else:
         values *= np.float32(scale)
-    for where in _set_aside(raw, nodata).values():
+    for where in _set_aside(raw, nodata, marked).values():
         values[where] = np.nan
     return values
 
 
-def look_status(*raws: NDArray, nodata: tuple[float | None, ...]) -> NDArray[np.uint8]:
+def look_status(
+    *raws: NDArray, nodata: tuple[float | None, ...], marked: bool = False
+) -> NDArray[np.uint8]:
     """Return the ``status`` of looks from the counts of all their bands: the worst band decides.
 
     Parameters
@@ -77,10 +96,12 @@ def look_status(*raws: NDArray, nodata: tuple[float | None, ...]) -> NDArray[np.
         Counts by band, each of shape ``(time, y, x)``.
     nodata
         The missing count by band.
+    marked
+        As in :func:`decode`.
     """
     status = np.zeros(raws[0].shape, dtype=np.uint8)
     for raw, missing in zip(raws, nodata, strict=True):
-        for flag, where in _set_aside(raw, missing).items():
+        for flag, where in _set_aside(raw, missing, marked).items():
             np.maximum(status, np.uint8(flag), out=status, where=where)
     return status
 
@@ -90,15 +111,20 @@ def encode(values: NDArray[np.float32]) -> NDArray[np.int16]:
 
     Rounds half to even. What lies outside ±3.2767 is clamped, never wrapped: ±inf too.
     """
-    counts = np.rint(values * np.float32(1 / SCALE))
-    np.clip(counts, NODATA + 1, -(NODATA + 1), out=counts)
+    counts = _unclamped(values)
+    np.clip(counts, -LIMIT, LIMIT, out=counts)
     counts[np.isnan(counts)] = NODATA
     encoded: NDArray[np.int16] = counts.astype(np.int16)
     return encoded
 
 
+def _unclamped(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        counts: NDArray[np.float32] = np.rint(values * np.float32(1 / SCALE))
+    return counts
+
+
 def clamped(values: NDArray[np.float32]) -> int:
     """Return how many of `values` :func:`encode` clamps."""
-    limit = -(NODATA + 1)
     with np.errstate(invalid="ignore"):
-        return int((np.abs(np.rint(values * np.float32(1 / SCALE))) > limit).sum())
+        return int((np.abs(_unclamped(values)) > LIMIT).sum())

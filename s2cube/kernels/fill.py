@@ -23,6 +23,21 @@ _FAR: Final = 2**29
 """Stands for "no such look" where days are compared; ``_FAR + _FAR`` still fits int32."""
 
 
+def _clear_looks(
+    values: NDArray[np.float32], valid: NDArray[np.bool_], days: _Days
+) -> tuple[NDArray[np.float32], _Days]:
+    """Return one look a day, NaN where it is not clear: of several clear ones, the last."""
+    clear = np.where(valid, values, np.float32(np.nan))
+    unique, first = np.unique(days, return_index=True)
+    if len(unique) == len(days):
+        return clear, days
+    merged = clear[first]
+    rows = np.searchsorted(unique, days)
+    for step, row in enumerate(rows.tolist()):
+        np.copyto(merged[row], clear[step], where=valid[step])
+    return merged, unique
+
+
 def _clear_days(valid: NDArray[np.bool_], days: _Days) -> tuple[_Days, _Days]:
     """Return the days of the clear looks around each step.
 
@@ -69,7 +84,7 @@ def fill_last(
     numpy.ndarray
         ``float32``, shape ``(targets, y, x)``; NaN where a pixel was never seen clear.
     """
-    clear = np.where(valid, values, np.float32(np.nan))
+    clear, days = _clear_looks(values, valid, days)
     held = bottleneck.push(clear, axis=0)
     step = np.array([k for _, _, k in _steps(days, targets)])
     out: NDArray[np.float32] = held[np.maximum(step, 0)]
@@ -89,10 +104,10 @@ def fill_linear(
 
     Parameters and result as in :func:`fill_last`. Clear looks pass through bit for bit.
     """
-    clear = np.where(valid, values, np.float32(np.nan))
+    clear, days = _clear_looks(values, valid, days)
     before = bottleneck.push(clear, axis=0)
     after = bottleneck.push(clear[::-1], axis=0)[::-1]
-    past, later = _clear_days(valid, days)
+    past, later = _clear_days(np.isfinite(clear), days)
     out = np.empty((len(targets), *values.shape[1:]), dtype=np.float32)
     for i, day, k in _steps(days, targets):
         if k < 0:

@@ -287,11 +287,13 @@ def _layer(
         nodata.append(missing)
         offsets = np.array([fact.offset for fact in facts])
         arrays[band] = harmonize.reflectance(
-            raw[band].data, band, nodata=missing, scale=scale, offset=offsets
+            raw[band].data, band, nodata=missing, scale=scale, offset=offsets, marked=True
         )
     if SCL in bands:
         arrays[SCL] = harmonize.scene_classes(raw[SCL].data)
-    arrays[STATUS] = harmonize.status_of_counts([raw[band].data for band in spectral], nodata)
+    arrays[STATUS] = harmonize.status_of_counts(
+        [raw[band].data for band in spectral], nodata, marked=True
+    )
     return xr.Dataset(arrays, {"time": np.array(present)})
 
 

@@ -1,0 +1,187 @@
+"""Directives for what the code knows better than a page: tables, layers, help texts.
+
+``{schema-table} bands`` (or ``scl``, ``status``, ``provenance``) is a table of
+:mod:`s2cube.schema`; ``{command-help}`` is the help text of ``s2cube``, or of one of its commands;
+``{layers}`` is the table of rooms that ``tests/test_structure.py`` enforces.
+"""
+
+import ast
+import contextlib
+import inspect
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+import s2cube
+from s2cube.cli import main
+from s2cube.schema import BANDS, SCL_CLASSES, SCL_STATUS, Provenance, Status
+
+Table = tuple[list[str], list[list[str]]]
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = {"architecture", "concepts/cli", "concepts/cube"}
+"""Pages that use these directives."""
+
+# What a flag means, for the reader; the names and numbers themselves come from the code.
+STATUS_MEANS = {
+    Status.CLEAR: "the ground was seen",
+    Status.CLEAR_WATER: "water was seen",
+    Status.SNOW: "snow or ice was seen",
+    Status.THIN_CLOUD: "thin cloud, cirrus",
+    Status.SHADOW: "shadow of a cloud",
+    Status.CLOUD: "cloud",
+    Status.SATURATED: "the sensor was saturated, or the pixel is defective",
+    Status.NO_DATA: "nothing was measured here on this date",
+    Status.READ_FAILED: "the file could not be read (`on_read_error='mark'`)",
+}
+PROVENANCE_MEANS = {
+    Provenance.OBSERVED: "seen clear on this very day; the value is the look's",
+    Provenance.INTERPOLATED: "between two clear looks",
+    Provenance.EXTRAPOLATED: "beyond the last look that the method leans on; held",
+    Provenance.SAME_DATE: "predicted from other pixels of the same date (planned)",
+    Provenance.NETWORK: "predicted by a network (planned)",
+    Provenance.OTHER_SENSOR: "taken from another sensor (planned)",
+    Provenance.NEVER_OBSERVED: "no clear look to lean on; missing",
+}
+
+
+def dropped(state: Status) -> str:
+    """Return when :func:`s2cube.mask_clouds` drops looks of `state`."""
+    if state >= Status.SATURATED:
+        return "always"
+    if state == Status.CLEAR:
+        return "never"
+    default = inspect.signature(s2cube.mask_clouds).parameters["classes"].default
+    return "by default" if state.name.lower() in default else "on request"
+
+
+def bands() -> Table:
+    """Return the bands of the instrument."""
+    head = ["Band", "Common name", "Also", "Centre, nm", "Width, nm", "Pixel, m"]
+    rows = [
+        [
+            f"`{band.id}`",
+            f"`{band.common_name}`",
+            ", ".join(f"`{alias}`" for alias in band.aliases),
+            f"{band.wavelength:g}",
+            f"{band.fwhm:g}",
+            f"{band.resolution}",
+        ]
+        for band in BANDS.values()
+    ]
+    return head, rows
+
+
+def scl() -> Table:
+    """Return the classes of SCL, and the status that each gives a look."""
+    head = ["SCL", "Class", "Status", "Dropped"]
+    rows = [
+        [f"{value}", f"`{name}`", f"`{SCL_STATUS[value].name.lower()}`", dropped(SCL_STATUS[value])]
+        for value, name in SCL_CLASSES.items()
+    ]
+    return head, rows
+
+
+def status() -> Table:
+    """Return the states of a look."""
+    head = ["Value", "Name", "Meaning", "Dropped"]
+    rows = [
+        [f"{state.value}", f"`{state.name.lower()}`", STATUS_MEANS[state], dropped(state)]
+        for state in Status
+    ]
+    return head, rows
+
+
+def provenance() -> Table:
+    """Return where values come from."""
+    head = ["Value", "Name", "Meaning"]
+    rows = [[f"{kind.value}", f"`{kind.name.lower()}`", PROVENANCE_MEANS[kind]] for kind in Provenance]
+    return head, rows
+
+
+def layers() -> Table:
+    """Return the rooms from top to bottom, as the test has them, those without code apart."""
+    tree = ast.parse((ROOT / "tests" / "test_structure.py").read_text())
+    (value,) = (
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LAYERS"
+    )
+    package = Path(s2cube.__file__).parent
+    rows = []
+    for rooms in ast.literal_eval(value):
+        # Sets have no order, and a page must not change from build to build.
+        here = [room for room in sorted(rooms) if (package / room).is_dir() or _file(room).exists()]
+        planned = [room for room in sorted(rooms) if room not in here]
+        rows.append([", ".join(f"`{room}`" for room in names) for names in (here, planned)])
+    return ["Rooms", "Planned"], rows
+
+
+def _file(room: str) -> Path:
+    return Path(s2cube.__file__).with_name(f"{room}.py")
+
+
+TABLES: dict[str, Callable[[], Table]] = {
+    "bands": bands,
+    "scl": scl,
+    "status": status,
+    "provenance": provenance,
+}
+
+
+def markdown(table: Table) -> str:
+    """Return `table` as MyST."""
+    head, rows = table
+    return "\n".join(f"| {' | '.join(line)} |" for line in (head, ["---"] * len(head), *rows))
+
+
+class SchemaTable(SphinxDirective):
+    """A table of ``s2cube.schema``."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes(markdown(TABLES[self.arguments[0]]()))
+
+
+class Layers(SphinxDirective):
+    """The table of rooms."""
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes(markdown(layers()))
+
+
+class CommandHelp(SphinxDirective):
+    """The help text of ``s2cube`` or of one of its commands."""
+
+    optional_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        words = [*self.arguments, "--help"]
+        told = io.StringIO()
+        # As wide as a page, whatever the terminal that builds it, and without its colours.
+        with (
+            mock.patch.dict(os.environ, {"COLUMNS": "88", "NO_COLOR": "1"}),
+            contextlib.redirect_stdout(told),
+            contextlib.suppress(SystemExit),
+        ):
+            main(words)
+        text = f"$ s2cube {' '.join(words)}\n{told.getvalue()}"
+        return [nodes.literal_block(text, text, language="text")]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Register the directives."""
+    app.add_directive("schema-table", SchemaTable)
+    app.add_directive("command-help", CommandHelp)
+    app.add_directive("layers", Layers)
+    # These pages change with the code, which Sphinx does not watch: read them every time.
+    app.connect("env-get-outdated", lambda *_: PAGES)
+    return {"version": "1", "parallel_read_safe": True}

@@ -1,0 +1,151 @@
+"""fill_gaps: a value every day, honest about where it comes from."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+from compare import assert_same, same_bits
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import s2cube
+from s2cube import schema
+from s2cube.errors import CubeError
+from s2cube.schema import Provenance
+
+
+@pytest.fixture(scope="module")
+def clear(cube: xr.Dataset) -> xr.Dataset:
+    return cube.s2.mask_clouds("scl", buffer=20)
+
+
+def test_every_pixel_ever_clear_has_a_value_every_day(clear: xr.Dataset) -> None:
+    hidden = clear.assign(B04=clear["B04"].where(clear["x"] > clear["x"][3]))
+    for method in ("linear", "last"):
+        daily = hidden.s2.fill_gaps(method)
+        days = pd.date_range("2021-06-01", "2022-05-31")
+        assert daily.indexes["time"].equals(days)
+        never = daily["provenance"].values == Provenance.NEVER_OBSERVED
+        assert never[:, :, :4].all()
+        assert not never[:, :, 4:].any()
+        for band in schema.bands_of(daily):
+            assert daily[band].dtype == np.float32
+            # Where one band is never seen, the pixel is never observed: nothing is invented.
+            np.testing.assert_array_equal(np.isnan(daily[band].values), never)
+        assert (daily["clear_age"].dtype, daily["provenance"].dtype) == (np.int16, np.uint8)
+        assert (daily["clear_age"].values[never] == schema.NO_AGE).all()
+
+
+def test_clear_looks_pass_through(clear: xr.Dataset) -> None:
+    daily = clear.s2.fill_gaps("linear")
+    days = clear["time"].values.astype("datetime64[D]")
+    for step, day in enumerate(days):
+        seen = np.logical_and.reduce(
+            [np.isfinite(clear[band].values[step]) for band in schema.bands_of(clear)]
+        )
+        on = daily.sel(time=day)
+        assert (on["provenance"].values[seen] == Provenance.OBSERVED).all()
+        assert (on["provenance"].values[~seen] != Provenance.OBSERVED).all()
+        assert same_bits(on["B08"].values[seen], clear["B08"].values[step][seen])
+
+
+@pytest.mark.parametrize(("method", "causal"), [("linear", False), ("last", False), ("last", True)])
+@settings(max_examples=8)
+@given(chunks=st.fixed_dictionaries({d: st.integers(9, 60) for d in ("time", "y", "x")}))
+def test_any_chunks_give_the_same(method: str, causal: bool, chunks: dict[str, int]) -> None:
+    cube = s2cube.testing.simulate_cube(shape=(40, 48), seed=1, bands=["red", "nir"])
+
+    def chain(c: xr.Dataset) -> xr.Dataset:
+        return c.s2.mask_clouds("scl", buffer=20).s2.fill_gaps(method, freq="10D", causal=causal)
+
+    assert_same(chain(cube.chunk(chunks)), chain(cube))
+
+
+def test_causal_filling_does_not_know_the_future(cube: xr.Dataset) -> None:
+    """From the unmasked input through mask and fill: what comes after a day changes nothing."""
+    day = np.datetime64("2021-11-15")
+    after = cube["time"].values > day + 1
+    other = cube.copy(deep=True)
+    other["B08"].values[after] = 0.9
+    other["SCL"].values[after] = 4
+    one, two = (
+        c.s2.mask_clouds("scl", buffer=40).s2.fill_gaps("last", causal=True) for c in (cube, other)
+    )
+    assert_same(one.sel(time=slice(None, day)), two.sel(time=slice(None, day)))
+    assert not one.equals(two)
+
+
+def test_causal_filling_begins_with_the_first_clear_look(clear: xr.Dataset) -> None:
+    dates = pd.date_range("2021-05-01", "2022-05-31")
+    causal = clear.s2.fill_gaps("last", dates=dates, causal=True)
+    both = clear.s2.fill_gaps("last", dates=dates)
+    before = causal["provenance"].values == Provenance.NEVER_OBSERVED
+    assert before[:31].all()
+    np.testing.assert_array_equal(np.isnan(causal["B04"].values), before)
+    assert (both["provenance"].values[before] == Provenance.EXTRAPOLATED).all()
+    same = ~before
+    np.testing.assert_array_equal(causal["B04"].values[same], both["B04"].values[same])
+    assert not (causal["provenance"] == Provenance.INTERPOLATED).any()
+
+
+def test_dates_and_freq(clear: xr.Dataset) -> None:
+    daily = clear.s2.fill_gaps("linear")
+    some = ["2021-07-01", "2021-09-15", "2022-03-01"]
+    picked = clear.s2.fill_gaps("linear", dates=some)
+    assert_same(picked.drop_attrs(deep=False), daily.sel(time=some).drop_attrs(deep=False))
+    monthly = clear.s2.fill_gaps("linear", freq="MS")
+    assert [str(t)[:10] for t in monthly["time"].values[:2]] == ["2021-06-01", "2021-07-01"]
+
+
+def test_two_looks_on_one_day(clear: xr.Dataset) -> None:
+    """Two datatakes of a day: the last clear one counts, pixel by pixel."""
+    morning = clear.isel(time=[10])
+    noon = morning.assign_coords(time=morning["time"] + np.timedelta64(90, "m"))
+    noon = noon.assign({band: noon[band] + np.float32(0.01) for band in schema.bands_of(noon)})
+    half = noon["x"] > noon["x"].mean()
+    noon = noon.assign({band: noon[band].where(half) for band in schema.bands_of(noon)})
+    both = xr.concat([morning, noon], "time")
+    filled = both.s2.fill_gaps("linear")
+    assert filled.sizes["time"] == 1
+    seen = np.isfinite(morning["B04"].values[0])
+    expected = np.where(half.values[None, :], noon["B04"].values[0], morning["B04"].values[0])
+    np.testing.assert_array_equal(filled["B04"].values[0][seen], expected[seen])
+
+
+def test_default_method_is_linear(clear: xr.Dataset) -> None:
+    assert_same(clear.s2.fill_gaps(freq="20D"), clear.s2.fill_gaps("linear", freq="20D"))
+
+
+def test_nothing_is_computed(clear: xr.Dataset) -> None:
+    import dask
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("computed")
+
+    with dask.config.set(scheduler=never):
+        daily = clear.chunk(time=1).s2.mask_clouds("scl", buffer=50).s2.fill_gaps("linear")
+        with pytest.raises(AssertionError, match="computed"):
+            daily.compute()
+
+
+def test_bad_input(clear: xr.Dataset) -> None:
+    with pytest.raises(CubeError, match="Unknown filling method 'spline'; known: linear, last"):
+        clear.s2.fill_gaps("spline")
+    with pytest.raises(CubeError, match="cannot be causal: use method='last'"):
+        clear.s2.fill_gaps("linear", causal=True)
+    with pytest.raises(CubeError, match="freq='often' names no dates"):
+        clear.s2.fill_gaps(freq="often")
+    with pytest.raises(CubeError, match="would be invented"):
+        clear.s2.fill_gaps(dates=["1999-01-01"])
+    with pytest.raises(CubeError, match="would be invented"):
+        clear.s2.fill_gaps(dates=["2021-07-01", "2031-01-01"])
+    with pytest.raises(CubeError, match="sorted"):
+        clear.s2.fill_gaps(dates=["2021-07-02", "2021-07-01"])
+    with pytest.raises(CubeError, match="whole days"):
+        clear.s2.fill_gaps(dates=["2021-07-02T10:00"])
+    with pytest.raises(CubeError, match="names no dates"):
+        clear.s2.fill_gaps(dates=["yesterday-ish"])
+    with pytest.raises(CubeError, match="No date to fill"):
+        clear.s2.fill_gaps(dates=[])
+    with pytest.raises(CubeError, match="no 'time' dimension"):
+        clear.isel(time=0).s2.fill_gaps()

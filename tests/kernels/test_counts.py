@@ -1,0 +1,103 @@
+"""Decoding and encoding: exact, and nothing invented at the edges."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from s2cube.kernels.counts import clamped, decode, encode, look_status, read_failed_value
+from s2cube.schema import Status
+
+raw_blocks = hnp.arrays(np.uint16, st.just((2, 3, 4)), elements=st.integers(0, 65533))
+
+
+@given(raw_blocks, st.sampled_from([0.0, -0.1]))
+def test_decode_is_right_to_the_last_bit(raw: np.ndarray, offset: float) -> None:
+    values = decode(raw, nodata=0, scale=1e-4, offset=offset)
+    exact = ((raw.astype(np.int64) + round(offset * 10_000)) / 10_000).astype(np.float32)
+    expected = np.where(raw == 0, np.float32(np.nan), exact)
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, expected)
+
+
+def test_special_counts_are_set_aside_before_the_offset() -> None:
+    raw = np.array([0, 1, 500, 1000, 65534, 65535], np.uint16).reshape(1, 1, 6)
+    values = decode(raw, nodata=0, scale=1e-4, offset=-0.1, marked=True)[0, 0]
+    assert np.isnan(values[[0, 4, 5]]).all()
+    # Dark water stays negative, and a count equal to the offset is zero, not missing.
+    np.testing.assert_array_equal(values[1:4], np.float32([-0.0999, -0.05, 0.0]))
+
+
+def test_no_data_is_not_zero_where_there_is_none() -> None:
+    raw = np.zeros((1, 1, 2), np.uint16)
+    assert (decode(raw, nodata=None, scale=1e-4) == 0).all()
+
+
+def test_offsets_by_date() -> None:
+    raw = np.full((2, 1, 1), 3000, np.uint16)
+    offsets = np.array([0.0, -0.1])[:, None, None]
+    values = decode(raw, nodata=0, scale=1e-4, offset=offsets)
+    np.testing.assert_array_equal(values.ravel(), np.float32([0.3, 0.2]))
+
+
+def test_other_scales() -> None:
+    raw = np.array([[[10_000, 20_000]]], np.uint16)
+    values = decode(raw, nodata=0, scale=2.75e-5, offset=-0.2)
+    np.testing.assert_allclose(values.ravel(), [0.075, 0.35], rtol=1e-6)
+
+
+@given(hnp.arrays(np.int16, st.just((3, 2, 5)), elements=st.integers(-32767, 32767)))
+def test_every_count_survives_the_way_to_disk_and_back(counts: np.ndarray) -> None:
+    values = decode(counts, nodata=-32768, scale=1e-4)
+    np.testing.assert_array_equal(encode(values), counts)
+    assert clamped(values) == 0
+
+
+@given(
+    hnp.arrays(
+        np.float32,
+        st.just((2, 2, 6)),
+        elements=st.floats(width=32, allow_nan=True, allow_infinity=True),
+    )
+)
+def test_encoding_clamps_and_never_wraps(values: np.ndarray) -> None:
+    counts = encode(values)
+    missing = np.isnan(values)
+    assert (counts[missing] == -32768).all()
+    assert (counts[~missing] > -32768).all(), "a value must not turn into no-data"
+    exact = np.clip(np.rint(values[~missing].astype(np.float64) * 1e4), -32767, 32767)
+    # float32 holds four digits of a count: the last may tip either way.
+    assert np.abs(counts[~missing] - exact).max(initial=0) <= 1
+    with np.errstate(over="ignore"):
+        beyond = np.abs(np.rint(values[~missing] * np.float32(1e4))) > 32767
+    assert clamped(values) == beyond.sum()
+
+
+def test_encoding_rounds_half_to_even() -> None:
+    halves = np.arange(-200, 200, dtype=np.float32) + np.float32(0.5)
+    values = halves * np.float32(1e-4)
+    # Only those that float32 brings back as exact halves tell anything about rounding.
+    exact = values * np.float32(1e4) == halves
+    assert exact.sum() > 100
+    got = encode(values[exact].reshape(1, 1, -1)).ravel()
+    assert (got % 2 == 0).all()
+    assert (np.abs(got - halves[exact]) == 0.5).all()
+
+
+def test_the_worst_band_decides_the_status() -> None:
+    failed = int(read_failed_value(np.dtype(np.uint16)))
+    red = np.array([[[1, 0, 65535, 7, 65535]]], np.uint16)
+    nir = np.array([[[1, 5, 9, failed, 0]]], np.uint16)
+    status = look_status(red, nir, nodata=(0, 0), marked=True)
+    assert status.ravel().tolist() == [
+        Status.CLEAR, Status.NO_DATA, Status.SATURATED, Status.READ_FAILED, Status.NO_DATA,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+def test_the_mark_of_a_failed_read_is_no_measurement(dtype: str) -> None:
+    mark = read_failed_value(np.dtype(dtype))
+    raw = np.full((1, 1, 1), mark, dtype)
+    assert np.isnan(decode(raw, nodata=None, scale=1.0, marked=True)).all()
+    assert look_status(raw, nodata=(None,), marked=True).item() == Status.READ_FAILED
