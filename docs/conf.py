@@ -9,13 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+from sphinx.application import Sphinx
+from sphinx_autosummary_accessors import templates_path as accessor_templates
+
+import s2cube
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path.insert(0, str(HERE / "_ext"))
 
-import s2cube
-from bring_notebooks import bring_notebooks
-from sphinx_autosummary_accessors import templates_path as accessor_templates
+from bring_notebooks import bring_notebooks  # noqa: E402
 
 project = "s2cube"
 author = "the s2cube authors"
@@ -47,7 +50,6 @@ pygments_dark_style = "monokai"
 templates_path = ["_templates", accessor_templates]
 autosummary_generate = True
 autodoc_typehints = "none"  # signatures stay readable; the docstrings say what goes in
-autodoc_preserve_defaults = True
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 
@@ -84,3 +86,11 @@ nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 nb_execution_timeout = 600
 nb_merge_streams = True
+
+
+def setup(app: Sphinx) -> None:
+    """Have notebooks read again where that is asked for, though their pages have not changed."""
+    if which in ("all", "recent"):
+        app.connect(
+            "env-get-outdated", lambda *_: {f"notebooks/{Path(name).stem}" for name in notebooks}
+        )

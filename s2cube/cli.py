@@ -112,6 +112,8 @@ def _daily(options: argparse.Namespace) -> None:
     import pandas as pd
 
     first, last = (pd.Timestamp(end).normalize() for end in period(options.datetime))
+    if first.year == 1 or last.year == 9999:
+        raise ValueError("--datetime needs a first and a last day, such as 2019-01-01/2020-12-31.")
     margin = pd.Timedelta(days=options.margin)
     cube = open_stac(
         options.source,

@@ -418,7 +418,7 @@ def validate(
     >>> import s2cube
     >>> cube = s2cube.testing.simulate_cube(seed=1)
     >>> s2cube.validate(cube, bands=["red", "nir"], level="L2A").sizes["time"]
-    24
+    57
     """
     if not isinstance(cube, xr.Dataset):
         raise CubeError(

@@ -141,9 +141,10 @@ def _asset(name: str, grid: xr.Dataset, raster: Mapping[str, Any]) -> "pystac.As
 
 
 def _write_cog(image: xr.DataArray, path: Path, nodata: int) -> None:
-    import odc.geo.xr  # noqa: F401 - registers `.odc`, which write_cog asks for the grid
-    from odc.geo.cog import write_cog
+    import rioxarray  # noqa: F401 - registers `.rio`
 
-    # Classes must not be averaged.
-    how = "average" if image.name in schema.BANDS else "nearest"
-    write_cog(image.load(), path, nodata=nodata, overview_resampling=how)
+    # GDAL's own driver, through rioxarray. Classes must not be averaged in the overviews.
+    how = "AVERAGE" if image.name in schema.BANDS else "NEAREST"
+    image.rio.write_nodata(nodata).rio.to_raster(
+        path, driver="COG", compress="DEFLATE", predictor="YES", overview_resampling=how
+    )

@@ -108,12 +108,15 @@ class Reader:
         try:
             return self.rio.read(cfg, dst_geobox, dst=dst, selection=selection)
         except (RasterioError, OSError) as error:
-            if self.on_read_error == "mark":
-                return self._failed(cfg, dst_geobox)
-            raise ReadError(
-                f"Cannot read {self.source.uri}: {error}. Nothing was put in its place; to go on and "
-                "have such pixels recorded as read_failed, open with on_read_error='mark'."
-            ) from error
+            reason = str(error)
+        if self.on_read_error == "mark":
+            return self._failed(cfg, dst_geobox)
+        # Raised here, not above: GDAL's error in its context could not be pickled, and a cluster
+        # would then show neither.
+        raise ReadError(
+            f"Cannot read {self.source.uri}: {reason}. Nothing was put in its place; to go on and have "
+            "such pixels recorded as read_failed, open with on_read_error='mark'."
+        )
 
     def _failed(self, cfg: "RasterLoadParams", geobox: "GeoBox") -> _Block:
         """Return the part of `geobox` that the file covers, filled with the "read failed" count."""

@@ -132,6 +132,14 @@ class Ledger:
                 return False
         return True
 
+    def clear(self, files: Iterable[str]) -> None:
+        """Remove what an interrupted or damaged run has left of a region.
+
+        Zarr would read a shard at the array's edge before it writes it, and fail on a torn one.
+        """
+        for name in files:
+            (self.store / name).unlink(missing_ok=True)
+
     def mark(self, region: Region, files: Iterable[str], **facts: Any) -> Mark:
         """Bring the files of a region to the disk for good, then put its mark."""
         sums: dict[str, tuple[int, int]] = {}

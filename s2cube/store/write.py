@@ -2,6 +2,7 @@
 
 import os
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -285,9 +286,10 @@ def _ambient_client() -> Any:
     if distributed is None:
         return None
     try:
-        return distributed.default_client()
+        client = distributed.default_client()
     except ValueError:
         return None
+    return client if client.status == "running" else None
 
 
 def _run_on(
@@ -309,14 +311,17 @@ def _run_on(
             worker = idle.pop()
             # Bytes, not a collection: the scheduler must see a region, never its inner tasks.
             piece = cloudpickle.dumps((job.cut(cube), job))
-            future = client.submit(
-                _write_pickled,
-                piece,
-                key=f"s2cube-region-{job.region.id}-{job.token[:12]}",
-                workers=[worker],
-                allow_other_workers=True,
-                pure=False,
-            )
+            with warnings.catch_warnings():
+                # A cube in memory has to travel; a lazy one is small.
+                warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+                future = client.submit(
+                    _write_pickled,
+                    piece,
+                    key=f"s2cube-region-{job.region.id}-{job.token[:12]}",
+                    workers=[worker],
+                    allow_other_workers=True,
+                    pure=False,
+                )
             running[future] = (job.region, worker)
             done.add(future)
         if not running:
@@ -339,11 +344,13 @@ def _write_pickled(piece: bytes) -> "Mark | BaseException":
 
 def _write_region(piece: xr.Dataset, job: _Job) -> "Mark | BaseException":
     """Compute and write one region, then mark it. Failures are returned: others go on."""
+    files = shard_files(job.region, job.layout)
     try:
+        job.ledger.clear(files)
         counts = _store_blocks(piece, job)
         return job.ledger.mark(
             job.region,
-            shard_files(job.region, job.layout),
+            files,
             recipe=job.token,
             counts=counts,
             version=_version(),

@@ -1,0 +1,376 @@
+"""The writer: right values, whole stores, and nothing lost on the way."""
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from compare import assert_same
+
+import s2cube
+from s2cube import schema
+from s2cube.errors import CubeError, StoreError, StoreMismatchError, UnfinishedStoreError
+from s2cube.kernels.counts import encode
+from s2cube.schema import Provenance
+from s2cube.store import write
+from s2cube.store.ledger import Ledger
+
+PIECES: dict[str, Any] = {"region_size": 300, "progress": False}
+"""Several regions out of a few hundred pixels: a shard is 256 px."""
+
+
+@pytest.fixture(scope="module")
+def daily() -> xr.Dataset:
+    """Four regions of which some pixels are never seen."""
+    cube = s2cube.testing.simulate_cube(
+        shape=(300, 530),
+        seed=2,
+        bands=["red", "nir"],
+        start="2021-06-01",
+        end="2021-08-01",
+        chunks={"time": 1},
+    )
+    # A dark corner that is never seen clear, and negative reflectance.
+    red = cube["B04"].where((cube["x"] > cube["x"][5]) | (cube["y"] < cube["y"][5])) - np.float32(0.03)
+    cube["B04"] = red.astype("f4").assign_attrs(cube["B04"].attrs)
+    return cube.s2.mask_clouds("scl").s2.fill_gaps("linear", freq="3D").chunk(time=-1, y=150, x=200)
+
+
+def files(folder: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of change of every file."""
+    return {
+        str(path.relative_to(folder)): (path.stat().st_size, path.stat().st_mtime_ns)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every array's bytes; what differs between runs (the ledger's version) left out."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and "ledger" not in path.parts
+    }
+
+
+def test_comes_back_to_the_last_count(daily: xr.Dataset, tmp_path: Path) -> None:
+    report = daily.s2.write_daily(tmp_path / "d.zarr", **PIECES)
+    assert (report.written, report.kept, report.days) == (2, 0, 20)
+    back = s2cube.open_daily(tmp_path / "d.zarr")
+    memory = daily.compute()
+    for band in ("B04", "B08"):
+        counts = encode(memory[band].values)
+        expected = np.where(counts == -32768, np.nan, counts / 10_000).astype(np.float32)
+        np.testing.assert_array_equal(back[band].values, expected)
+        assert back[band].dtype == np.float32
+    assert (memory["B04"].values < 0).any(), "negative reflectance is data"
+    for name in ("provenance", "clear_age"):
+        np.testing.assert_array_equal(back[name].values, memory[name].values)
+        assert back[name].dtype == daily[name].dtype
+    for name in ("time", "y", "x"):
+        np.testing.assert_array_equal(back[name].values, daily[name].values)
+    assert back["sensor"] == "sentinel-2"
+    assert back["processing_level"] == "L2A"
+    assert back.attrs["history"] == daily.attrs["history"]
+    shares = [report.observed, report.filled, report.never_observed]
+    assert sum(shares) == pytest.approx(1)
+    assert report.never_observed == pytest.approx(
+        float((memory["provenance"] == Provenance.NEVER_OBSERVED).mean())
+    )
+    assert "20 days" in str(report)
+
+
+def test_what_is_on_disk(daily: xr.Dataset, tmp_path: Path) -> None:
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(store, **PIECES)
+    group = zarr.open_group(store, mode="r")
+    for name in ("B04", "B08"):
+        array = group[name]
+        assert array.dtype == np.int16
+        assert array.fill_value == -32768
+        assert array.attrs["_FillValue"] == -32768
+        assert array.attrs["scale_factor"] == 1e-4
+        assert array.attrs["grid_mapping"] == "spatial_ref"
+        assert array.shards == (20, 256, 256)
+        assert str(array.compressors[-1]).startswith("Crc32c")
+    assert group["provenance"].fill_value == Provenance.NEVER_OBSERVED
+    assert "_FillValue" not in group["provenance"].attrs
+    assert group["clear_age"].fill_value == schema.NO_AGE
+    # Blocks without any data are written too: absent would look like lost.
+    assert (store / "B04" / "c" / "0" / "1" / "2").exists()
+    assert not (tmp_path / "d.zarr.s2cube").exists(), "the work folder is gone when all is done"
+    marks = json.loads((store / "ledger" / "zarr.json").read_text())["attributes"]["marks"]
+    assert [mark["region"] for mark in marks] == ["y0-300_x0-512", "y0-300_x512-530"]
+
+
+def test_others_read_it_right(daily: xr.Dataset, tmp_path: Path) -> None:
+    import odc.geo.xr  # noqa: F401
+    import rioxarray  # noqa: F401
+
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(store, **PIECES)
+    ours = s2cube.open_daily(store)
+    for how in ({}, {"decode_coords": "all"}, {"consolidated": False}):
+        plain = xr.open_zarr(store, **how)
+        np.testing.assert_allclose(plain["B08"].values, ours["B08"].values, rtol=1e-6)
+        assert plain["provenance"].dtype == np.uint8
+        assert plain["clear_age"].dtype == np.int16
+        assert plain.rio.crs.to_epsg() == plain.odc.crs.epsg == 32633
+        assert plain["B04"].rio.crs.to_epsg() == plain["B04"].odc.crs.epsg == 32633
+        assert plain.rio.transform() == plain.odc.transform == schema.geobox_of(daily).transform
+    assert ours.rio.crs.to_epsg() == ours["B08"].odc.crs.epsg == 32633
+
+
+def test_second_run_recomputes_nothing(daily: xr.Dataset, tmp_path: Path) -> None:
+    import dask
+
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(store, **PIECES)
+    before = files(tmp_path)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("computed")
+
+    with dask.config.set(scheduler=never):
+        report = daily.s2.write_daily(store, **PIECES)
+    assert (report.written, report.kept) == (0, 2)
+    assert report.counts["interpolated"] > 0
+    assert files(tmp_path) == before
+
+
+def test_profile_and_region_size_change_no_value(daily: xr.Dataset, tmp_path: Path) -> None:
+    daily.s2.write_daily(tmp_path / "a.zarr", **PIECES)
+    daily.s2.write_daily(tmp_path / "b.zarr", profile="balanced", progress=False)
+    one, two = (s2cube.open_daily(tmp_path / f"{name}.zarr") for name in "ab")
+    assert_same(one.drop_attrs(), two.drop_attrs())
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, regions: int, error: BaseException) -> None:
+    """Let some regions through, then fail as the disk or the machine would."""
+    real, done = write._store_blocks, []
+
+    def fake(*args: Any) -> Any:
+        if len(done) >= regions:
+            raise error
+        done.append(1)
+        return real(*args)
+
+    monkeypatch.setattr(write, "_store_blocks", fake)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), MemoryError("no more")]
+)
+def test_a_failed_region_closes_the_store_and_a_rerun_finishes(
+    daily: xr.Dataset, tmp_path: Path, error: BaseException
+) -> None:
+    store = tmp_path / "d.zarr"
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 1, error)
+        with pytest.raises(
+            StoreError, match=r"1 of 2 regions .* 1 are safe on disk.*(No space|no more)"
+        ):
+            daily.s2.write_daily(store, **PIECES)
+    with pytest.raises(UnfinishedStoreError, match="1 regions are on disk"):
+        s2cube.open_daily(store)
+    with pytest.raises(Exception, match="group"):
+        zarr.open_group(store, mode="r")
+    report = daily.s2.write_daily(store, **PIECES)
+    assert (report.written, report.kept) == (1, 1)
+    daily.s2.write_daily(tmp_path / "whole.zarr", **PIECES)
+    assert content(store) == content(tmp_path / "whole.zarr")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_disk_that_is_really_full(daily: xr.Dataset, tmp_path: Path) -> None:
+    """A quota of the process's own: the kernel refuses the bytes."""
+    store = tmp_path / "d.zarr"
+    script = textwrap.dedent(
+        f"""
+        import resource, signal, sys
+        import s2cube
+        from s2cube.errors import StoreError
+        cube = s2cube.testing.simulate_cube(shape=(300, 300), seed=2, bands=["red"])
+        daily = cube.s2.mask_clouds("scl").s2.fill_gaps(freq="3D")
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+        try:
+            daily.s2.write_daily({str(store)!r}, progress=False)
+        except StoreError as error:
+            print(error)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        print(daily.s2.write_daily({str(store)!r}, progress=False).written)
+        """
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "could not be written" in out.stdout
+    assert "File too large" in out.stdout
+    assert out.stdout.strip().endswith("1")
+    assert s2cube.open_daily(store).sizes["x"] == 300
+
+
+def test_a_lost_or_torn_shard_is_redone(daily: xr.Dataset, tmp_path: Path) -> None:
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(store, **PIECES)
+    whole = content(store)
+    (store / "B08" / "c" / "0" / "0" / "0").unlink()
+    torn = store / "B04" / "c" / "0" / "0" / "1"
+    torn.write_bytes(torn.read_bytes()[:-9])
+    report = daily.s2.write_daily(store, **PIECES)
+    assert (report.written, report.kept) == (1, 1)
+    assert content(store) == whole
+
+
+def test_other_settings_are_refused_and_nothing_is_lost(daily: xr.Dataset, tmp_path: Path) -> None:
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(store, **PIECES)
+    before = files(tmp_path)
+    cases = [
+        (daily.isel(time=slice(1, None)), PIECES, r"another layout \(shape"),
+        (daily.isel(x=slice(5, None)), PIECES, "another layout"),
+        (daily[["B04", "provenance", "clear_age"]], PIECES, "variables"),
+        (daily, {**PIECES, "profile": "balanced"}, "profile 'series', now 'balanced'"),
+        (daily, {**PIECES, "region_size": 1024}, "region_size"),
+        (schema.record(daily, "brighten", by=2), PIECES, "brighten"),
+        (daily.assign(B04=daily["B04"] * np.float32(2)), PIECES, "steps in between"),
+        (daily, {**PIECES, "resume": False}, "resume=False"),
+    ]
+    for cube, how, message in cases:
+        with pytest.raises(StoreMismatchError, match=message) as caught:
+            cube.s2.write_daily(store, **how)
+        assert "overwrite=True" in str(caught.value)
+    assert files(tmp_path) == before
+    report = daily.isel(time=slice(1, None)).s2.write_daily(store, overwrite=True, **PIECES)
+    assert (report.written, report.days) == (2, 19)
+    assert s2cube.open_daily(store).sizes["time"] == 19
+
+
+def test_what_is_not_ours_is_never_touched(daily: xr.Dataset, tmp_path: Path) -> None:
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter1.tex").write_text("years of work")
+    (tmp_path / "file").write_text("too")
+    foreign = tmp_path / "foreign.zarr"
+    zarr.open_group(foreign, mode="w").create_array("a", shape=(2,), dtype="i4")
+    before = files(tmp_path)
+    for name in ("thesis", "file", "foreign.zarr"):
+        for overwrite in (False, True):
+            with pytest.raises(StoreMismatchError, match="not made by s2cube"):
+                daily.s2.write_daily(tmp_path / name, overwrite=overwrite, **PIECES)
+    assert files(tmp_path) == before
+    with pytest.raises(StoreError, match="did not make it"):
+        s2cube.open_daily(foreign)
+    with pytest.raises(StoreError, match="no store at"):
+        s2cube.open_daily(tmp_path / "nothing.zarr")
+
+
+def test_bad_input(daily: xr.Dataset, cube: xr.Dataset, tmp_path: Path) -> None:
+    with pytest.raises(CubeError, match=r"run fill_gaps\(\) first"):
+        cube.s2.write_daily(tmp_path / "d.zarr")
+    with pytest.raises(CubeError, match="profile is one of series, balanced"):
+        daily.s2.write_daily(tmp_path / "d.zarr", profile="wide")
+    with pytest.raises(CubeError, match="above 0"):
+        daily.s2.write_daily(tmp_path / "d.zarr", region_size=0)
+    with pytest.raises(StoreError, match="local folders, not to s3://"):
+        daily.s2.write_daily("s3://bucket/d.zarr")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_source_that_cannot_be_read_is_reported(daily: xr.Dataset, tmp_path: Path) -> None:
+    def fail(block: np.ndarray) -> np.ndarray:
+        raise OSError("link down")
+
+    bad = daily.assign(B04=daily["B04"].copy(data=daily["B04"].data.map_blocks(fail, dtype="f4")))
+    with pytest.raises(StoreError, match=r"2 of 2 regions.*OSError: link down"):
+        bad.s2.write_daily(tmp_path / "d.zarr", **PIECES)
+
+
+def test_a_region_owns_whole_shards(daily: xr.Dataset, tmp_path: Path) -> None:
+    from s2cube.plan import Region
+
+    daily.s2.write_daily(tmp_path / "d.zarr", **PIECES)
+    ledger = Ledger(tmp_path / "d.zarr")
+    layout = (ledger.attributes() or {})["s2cube"]["layout"]
+    job = write._Job(ledger, layout, "token", Region(slice(0, 256), slice(100, 356)))
+    with pytest.raises(StoreError, match="two owners of one shard"):
+        write._store_blocks(job.cut(daily), job)
+
+
+def test_progress_is_shown_and_can_be_silenced(
+    daily: xr.Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    daily.s2.write_daily(tmp_path / "a.zarr", **{**PIECES, "progress": False})
+    assert capsys.readouterr() == ("", "")
+    daily.s2.write_daily(tmp_path / "b.zarr", **{**PIECES, "progress": True})
+    shown = capsys.readouterr()
+    assert "region 2 of 2" in shown.err
+
+
+KILLED = """
+import sys
+import s2cube
+cube = s2cube.testing.simulate_cube(
+    shape=(300, 800), seed=3, bands=["red", "nir"], start="2021-06-01", end="2021-09-01",
+    chunks={"time": 1, "y": 256, "x": 256},
+)
+daily = cube.s2.mask_clouds("scl", buffer=30).s2.fill_gaps("linear")
+print("ready", flush=True)
+print(daily.s2.write_daily(sys.argv[1], region_size=256, progress=False).written, flush=True)
+"""
+
+
+def started(store: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(store)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def run_and_kill(store: Path, after: float | None) -> bool:
+    """Run a writer, kill it after some seconds; return whether it was still at work."""
+    with started(store) as process:
+        if after is None:
+            assert process.wait() == 0
+            return False
+        time.sleep(after)
+        at_work = process.poll() is None
+        if at_work:
+            os.kill(process.pid, signal.SIGKILL)
+        return at_work
+
+
+@pytest.mark.slow
+def test_killed_at_any_instant_it_resumes_to_the_same_store(tmp_path: Path) -> None:
+    """kill -9: the store never opens half made, no mark lies, and reruns finish the very same store."""
+    whole = tmp_path / "whole.zarr"
+    began = time.monotonic()
+    run_and_kill(whole, None)
+    span = time.monotonic() - began
+    expected = content(whole)
+    rng = np.random.default_rng(0)
+    killed = 0
+    for attempt in range(4):
+        store = tmp_path / f"{attempt}.zarr"
+        for _ in range(2):
+            killed += run_and_kill(store, float(rng.uniform(0, 0.5 * span)))
+            ledger = Ledger(store)
+            if ledger.attributes() is not None:
+                assert all(ledger.holds(mark) for mark in ledger.marks().values())
+            if not ledger.published:
+                with pytest.raises(StoreError):
+                    s2cube.open_daily(store)
+        run_and_kill(store, None)
+        assert content(store) == expected
+    assert killed >= 2, "the machine was too quick: nothing was tested"

@@ -1,0 +1,119 @@
+"""On a cluster: the same numbers, and one task a region."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+from archive import flat, ramp, scene
+from compare import assert_same
+
+import s2cube
+
+distributed = pytest.importorskip("distributed", reason="needs the extra 'distributed'")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("cluster"),
+    # Clusters in tests are torn down under open connections.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed.*"),
+]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two worker processes on loopback."""
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=2, dashboard_address=None, host="127.0.0.1"
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster: Any) -> Iterator[Any]:
+    """The ambient client: a plain ``.compute()`` goes to it."""
+    with distributed.Client(cluster) as client:
+        yield client
+
+
+def test_every_verb_gives_the_same_numbers(client: Any, tmp_path: Path) -> None:
+    items = [
+        scene(
+            tmp_path, f"S2_{day}", f"2020-06-{day}T10:00",
+            {"B04": ramp(start=int(day)), "SCL": flat(scl, dtype="uint8")},
+        )
+        for day, scl in (("05", 4), ("10", 9), ("20", 5))
+    ]  # fmt: skip
+    cube = s2cube.open_stac(items, chunks={"time": 1, "y": 8, "x": 9})
+    for verb in (
+        lambda c: c,
+        lambda c: s2cube.cloud_mask(c, buffer=30),
+        lambda c: c.s2.mask_clouds("scl", buffer=30),
+        lambda c: c.s2.mask_clouds("scl", buffer=30).s2.fill_gaps("linear"),
+        lambda c: c.s2.mask_clouds("scl").s2.fill_gaps("last", causal=True),
+    ):
+        lazy = verb(cube)
+        here = lazy.compute(scheduler="threads")
+        assert_same(lazy.compute(), here)
+        assert_same(lazy.compute(scheduler="sync"), here)
+
+
+def test_simulated_cube_gives_the_same_numbers(client: Any, cube: xr.Dataset) -> None:
+    def chain(c: xr.Dataset) -> xr.Dataset:
+        return c.s2.mask_clouds("scl", buffer=50).s2.fill_gaps("linear", freq="5D")
+
+    lazy = chain(cube.chunk(time=5, y=17, x=20))
+    assert_same(lazy.compute(), chain(cube))
+
+
+def test_read_errors_keep_their_name(client: Any, tmp_path: Path) -> None:
+    item = scene(tmp_path, "a", "2020-06-05T10:00", {"B04": flat(1)})
+    cube = s2cube.open_stac(item)
+    (tmp_path / "a" / "B04.tif").unlink()
+    with pytest.raises(s2cube.errors.ReadError, match=r"a/B04\.tif"):
+        cube["B04"].compute()
+
+
+def test_the_scheduler_sees_regions_and_nothing_else(client: Any, tmp_path: Path) -> None:
+    cube = s2cube.testing.simulate_cube(
+        shape=(300, 800), seed=3, bands=["red", "nir"], start="2021-06-01", end="2021-07-15",
+        chunks={"time": 1, "y": 256, "x": 256},
+    )  # fmt: skip
+    daily = cube.s2.mask_clouds("scl", buffer=30).s2.fill_gaps("linear")
+    how = {"region_size": 256, "progress": False}
+
+    def forget(dask_scheduler: Any) -> None:
+        dask_scheduler.transition_log.clear()
+
+    def seen(dask_scheduler: Any) -> set[str]:
+        return {str(story[0]) for story in dask_scheduler.transition_log}
+
+    client.run_on_scheduler(forget)
+    report = daily.s2.write_daily(tmp_path / "cluster.zarr", **how)
+    keys = client.run_on_scheduler(seen)
+    assert report.written == len(keys) == 8
+    assert all(key.startswith("s2cube-region-") for key in keys)
+    client.close()
+    daily.s2.write_daily(tmp_path / "threads.zarr", **how)
+    one, two = (
+        s2cube.open_daily(tmp_path / f"{name}.zarr").compute(scheduler="threads")
+        for name in ("cluster", "threads")
+    )
+    assert_same(one, two)
+
+
+def test_an_unfinished_store_is_finished_by_a_cluster(client: Any, tmp_path: Path) -> None:
+    cube = s2cube.testing.simulate_cube(
+        shape=(300, 300), seed=3, bands=["red"], start="2021-06-01", end="2021-07-15"
+    )
+    daily = cube.s2.mask_clouds("scl").s2.fill_gaps("linear")
+    how = {"region_size": 256, "progress": False}
+    daily.s2.write_daily(tmp_path / "d.zarr", **how)
+    (tmp_path / "d.zarr" / "B04" / "c" / "0" / "0" / "1").unlink()
+    report = daily.s2.write_daily(tmp_path / "d.zarr", **how)
+    assert (report.written, report.kept) == (1, 3)
+    assert np.isfinite(s2cube.open_daily(tmp_path / "d.zarr")["B04"].values).any()
