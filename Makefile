@@ -46,7 +46,7 @@ lock:  ## constraints.txt anew: a freeze of everything, in an environment of its
 	rm -rf .cache/lock
 
 clean:  ## delete what the other commands have made
-	rm -rf $(VENV) .cache demo-output docs/_build docs/generated
+	rm -rf $(VENV) .cache demo-output docs/_build docs/generated docs/notebooks
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
             "on where it stopped."
         ),
         epilog=(
-            "Example: s2cube daily --source archive/catalog.json --bbox 22.10 45.15 22.20 45.25 "
+            "Example: s2cube daily --source archive/catalog.json --bbox 22.147 45.201 22.157 45.208 "
             "--datetime 2020 --out forest-2020.zarr"
         ),
     )

@@ -32,6 +32,7 @@ FILLED: Final = ("2019-01-01", "2020-12-31")
 """A year less than is archived: looks before and after help to fill."""
 BUFFER: Final = 30.0
 METHOD: Final = "linear"
+PICTURES: Final = ("before-after.png", "series.png")
 # Which file of the wheel has which asset. Both have B3, B4 and a scene classification; a product's
 # classification is at 20 m.
 _FILES: Final = {10: ("B2", "B3", "B4", "B8"), 20: ("B8A", "B11", "SCL")}
@@ -91,7 +92,7 @@ class DemoSummary:
         report = self.report
         head = [
             f"dates in          {self.looks} looks, {ARCHIVED[0]} to {ARCHIVED[1]}",
-            f"masked            {self.masked:.1%} of the looked-at pixels (SCL, {BUFFER:.0f} m buffer)",
+            f"masked            {self.masked:.1%} of all pixels and looks (SCL, {BUFFER:.0f} m buffer)",
             f"days out          {report.days}, {FILLED[0]} to {FILLED[1]}",
             f"  observed        {report.observed:.1%}",
             f"  filled          {report.filled:.1%}",
@@ -147,13 +148,12 @@ def run_demo(folder: str | Path = "demo-output", *, progress: bool = True) -> De
 
     tell("3/4 errors on hidden pixels")
     summary = folder / "summary.json"
-    # Written last: where it is, and belongs to this series, all is done.
-    if report.written or not summary.exists():
+    if report.written or not all((folder / name).exists() for name in (*PICTURES, summary.name)):
         # The place is small: what follows looks at all of it several times, so read it once.
         looks = looks.compute()
         clear = mask_clouds(looks, "scl", buffer=BUFFER)
         found = _measure(clear)
-        tell("4/4 pictures: before-after.png, series.png")
+        tell(f"4/4 pictures: {', '.join(PICTURES)}")
         _draw(looks, clear, open_daily(folder / "daily.zarr"), folder)
         summary.write_text(json.dumps(found, indent=1))
     kept = json.loads(summary.read_text())
@@ -189,7 +189,7 @@ def _draw(looks: xr.Dataset, clear: xr.Dataset, daily: xr.Dataset, folder: Path)
             for axis in axes[row]:
                 axis.set_title("")
     figure.suptitle("Sentinel-2, near infrared / red / green; grey is missing", fontsize=11)
-    figure.savefig(folder / "before-after.png", dpi=110)
+    figure.savefig(folder / PICTURES[0], dpi=110)
     series, axis = plt.subplots(figsize=(11, 3.8), layout="constrained")
     plot_series(
         looks.sel(time=slice(*FILLED)),
@@ -198,7 +198,7 @@ def _draw(looks: xr.Dataset, clear: xr.Dataset, daily: xr.Dataset, folder: Path)
         filled=daily,
         ax=axis,
     )
-    series.savefig(folder / "series.png", dpi=110)
+    series.savefig(folder / PICTURES[1], dpi=110)
     plt.close("all")
 
 

@@ -289,6 +289,12 @@ def _facts(
         place = array.attrs if decoded else kept
         told = [place[key] for key in ("_FillValue", "missing_value", "nodata") if key in place]
         nodata = float(told[0]) if told and np.isfinite(told[0]) else None
+    if scale is not None and decoded and "scale_factor" in array.encoding:
+        raise HarmonizationError(
+            f"{array.name!r} has been scaled on opening (by scale_factor "
+            f"{array.encoding['scale_factor']:g}): leave scale= and offset= out, or open the data with "
+            "mask_and_scale=False."
+        )
     if scale is None and decoded:
         stored_as = np.dtype(kept.get("dtype", np.float32))
         if "scale_factor" in kept or stored_as.kind == "f":

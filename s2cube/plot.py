@@ -193,7 +193,7 @@ def plot_series(
         low = min(0.0, float(np.nanmin(clear.values)))
         ax.set_ylim(low, max(1.6 * top, 0.05))
     ax.set_ylabel(f"{name} reflectance")
-    ax.set_title(f"{name} at x = {float(looks['x']):.0f}, y = {float(looks['y']):.0f}", fontsize=10)
+    ax.set_title(f"{name} at x = {float(looks['x']):.8g}, y = {float(looks['y']):.9g}", fontsize=10)
     ax.legend(loc="upper right", ncols=4, fontsize=8, frameon=False)
     return ax
 

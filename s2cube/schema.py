@@ -67,6 +67,7 @@ BANDS: Final[dict[str, Band]] = {
         Band("B12", "swir22", 2202.4, 174, 20),
     )
 }
+"""All bands by id, in the order of wavelength that ESA numbers them in."""
 
 _BY_NAME: Final[dict[str, str]] = {
     name.lower(): band.id
@@ -148,6 +149,7 @@ SCL_STATUS: Final[dict[int, Status]] = {
     10: Status.THIN_CLOUD,
     11: Status.SNOW,
 }
+"""What each class of the scene classification means for a look."""
 
 
 def find_band(name: object) -> str | None:

@@ -11,6 +11,7 @@ from archive import flat, ramp, scene
 from compare import assert_same
 
 import s2cube
+from s2cube.store import write
 
 distributed = pytest.importorskip("distributed", reason="needs the extra 'distributed'")
 
@@ -78,7 +79,9 @@ def test_read_errors_keep_their_name(client: Any, tmp_path: Path) -> None:
         cube["B04"].compute()
 
 
-def test_the_scheduler_sees_regions_and_nothing_else(client: Any, tmp_path: Path) -> None:
+def test_the_scheduler_sees_regions_and_nothing_else(
+    client: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cube = s2cube.testing.simulate_cube(
         shape=(300, 800), seed=3, bands=["red", "nir"], start="2021-06-01", end="2021-07-15",
         chunks={"time": 1, "y": 256, "x": 256},
@@ -97,7 +100,7 @@ def test_the_scheduler_sees_regions_and_nothing_else(client: Any, tmp_path: Path
     keys = client.run_on_scheduler(seen)
     assert report.written == len(keys) == 8
     assert all(key.startswith("s2cube-region-") for key in keys)
-    client.close()
+    monkeypatch.setattr(write, "_ambient_client", lambda: None)
     daily.s2.write_daily(tmp_path / "threads.zarr", **how)
     one, two = (
         s2cube.open_daily(tmp_path / f"{name}.zarr").compute(scheduler="threads")

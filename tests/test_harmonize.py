@@ -147,6 +147,21 @@ def test_float_counts_are_not_taken_for_reflectance() -> None:
     assert float(fine["B04"].max()) < 1
 
 
+def test_what_is_scaled_already_is_not_scaled_again() -> None:
+    """int16 with a scale_factor, opened the usual way."""
+    stored = counts().drop_vars("SCL")
+    for array in stored.data_vars.values():
+        array.attrs = {"scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": np.uint16(0)}
+    told = {"crs": "EPSG:32633", "level": "L2A"}
+    raw = s2cube.as_cube(stored, **told)
+    decoded = xr.decode_cf(stored)
+    with pytest.raises(HarmonizationError, match="has been scaled on opening"):
+        s2cube.as_cube(decoded, scale=1e-4, offset=-0.1, **told)
+    cube = s2cube.as_cube(decoded, **told)
+    np.testing.assert_allclose(cube["B04"].values, raw["B04"].values, atol=1e-6)
+    assert np.isnan(cube["B04"].values[0, 0, 0])
+
+
 def test_array_with_a_dimension_of_bands() -> None:
     array = counts().drop_vars("SCL").to_dataarray("band")
     cube = s2cube.as_cube(array, **KNOWN)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from s2cube import schema
 from s2cube.errors import CubeError
-from s2cube.gapfill import fill_gaps
+from s2cube.gapfill import check_method, fill_gaps
 from s2cube.kernels.morphology import grow_status
 from s2cube.schema import Status
 
@@ -30,9 +30,9 @@ _Masks = dict[int, NDArray[np.bool_]]
 
 def evaluate_gap_filling(
     cube: xr.Dataset,
-    methods: Iterable[str] = ("last", "linear"),
+    methods: str | Iterable[str] = ("last", "linear"),
     *,
-    masks: Iterable[str] = ("clouds", "frame"),
+    masks: str | Iterable[str] = ("clouds", "frame"),
     causal: bool = False,
     seed: int = 0,
 ) -> "pd.DataFrame":
@@ -79,7 +79,10 @@ def evaluate_gap_filling(
 
     cube = schema.validate(cube)
     bands = schema.bands_of(cube)
-    asked = list(masks)
+    names = [methods] if isinstance(methods, str) else list(methods)
+    for name in names:
+        check_method(name, causal=causal)
+    asked = [masks] if isinstance(masks, str) else list(masks)
     if unknown := [name for name in asked if name not in _FAMILIES]:
         raise CubeError(f"Unknown masks {unknown}; known: {', '.join(_FAMILIES)}.")
     # One pass over the pixels; all that follows works on what is in memory.
@@ -93,7 +96,7 @@ def evaluate_gap_filling(
         gappy = _without(series, hidden)
         scored = {step: where & truth[step] for step, where in hidden.items()}
         dates = schema.solar_days(series)[list(hidden)].astype("datetime64[D]").astype("datetime64[ns]")
-        for method in methods:
+        for method in names:
             filled = fill_gaps(gappy, method, dates=np.unique(dates), causal=causal)
             for band in bands:
                 error = _errors(filled[band], series[band], scored, dates)
@@ -110,10 +113,11 @@ def _near_clouds(masked: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _dates(truth: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
     """Return the steps to hide: never the first or last clear one, which nothing surrounds."""
-    usable = np.flatnonzero(truth.mean(axis=(1, 2)) >= CLEAR_ENOUGH)[1:-1]
+    clear = np.flatnonzero(truth.mean(axis=(1, 2)) >= CLEAR_ENOUGH)
+    usable = clear[1:-1]
     if len(usable) < 5:
         raise CubeError(
-            f"Only {len(usable) + 2} dates are at least {CLEAR_ENOUGH:.0%} clear: too few to hide some "
+            f"Only {len(clear)} dates are at least {CLEAR_ENOUGH:.0%} clear: too few to hide some "
             "and still fill from the rest. Open a longer period, or a smaller area."
         )
     return np.sort(rng.choice(usable, max(1, round(SHARE * len(usable))), replace=False))
@@ -144,11 +148,14 @@ _FAMILIES: Final[dict[str, Callable[..., _Masks]]] = {"clouds": _clouds, "frame"
 
 
 def _without(series: xr.Dataset, hidden: _Masks) -> xr.Dataset:
+    """Return `series` without the hidden pixels, in every look of that day."""
+    days = schema.solar_days(series)
     arrays = {}
     for band in series.data_vars:
         values = series[band].values.copy()
         for step, where in hidden.items():
-            values[step][where] = np.nan
+            for twin in np.flatnonzero(days == days[step]):
+                values[twin][where] = np.nan
         arrays[band] = schema.variable(values, series[band].attrs)
     return series.assign(arrays)
 

@@ -14,7 +14,7 @@ from s2cube.errors import CubeError
 from s2cube.kernels import fill
 from s2cube.schema import CLEAR_AGE, PROVENANCE, Provenance
 
-__all__ = ["fill_gaps"]
+__all__ = ["check_method", "fill_gaps"]
 
 DEFAULT: Final = "linear"
 FARTHEST: Final = 366
@@ -79,7 +79,7 @@ def fill_gaps(
     ------
     CubeError
         Unknown method or frequency, dates unsorted, empty or far outside, ``linear`` with
-        ``causal=True`` (it needs the next look).
+        ``causal=True`` (it needs the next look), a cube that is filled already.
 
     Examples
     --------
@@ -89,16 +89,14 @@ def fill_gaps(
     >>> bool(daily["B04"].notnull().all())
     True
     """
-    name = DEFAULT if method is None else method
-    if name not in _METHODS:
-        raise CubeError(f"Unknown filling method {name!r}; known: {', '.join(_METHODS)}.")
+    name = check_method(method, causal=causal)
     chosen = _METHODS[name]
-    if causal and chosen.two_sided:
-        raise CubeError(
-            f"{name!r} needs the look after each gap, so it cannot be causal: use method='last', or "
-            "causal=False."
-        )
     cube = schema.validate(cube)
+    if PROVENANCE in cube:
+        raise CubeError(
+            "The cube is filled already (it has 'provenance'): filling it again would call filled "
+            "values observed. Fill the masked cube."
+        )
     days = schema.solar_days(cube)
     targets = _targets(days, freq, dates)
     bands = schema.bands_of(cube)
@@ -133,6 +131,19 @@ def fill_gaps(
         dates=f"{len(targets)} from {times[0].astype('datetime64[D]')} "
         f"to {times[-1].astype('datetime64[D]')}",
     )
+
+
+def check_method(method: str | None, *, causal: bool) -> str:
+    """Return the name of a method that can do what is asked, the default's for None."""
+    name = DEFAULT if method is None else method
+    if name not in _METHODS:
+        raise CubeError(f"Unknown filling method {name!r}; known: {', '.join(_METHODS)}.")
+    if causal and _METHODS[name].two_sided:
+        raise CubeError(
+            f"{name!r} needs the look after each gap, so it cannot be causal: use method='last', or "
+            "causal=False."
+        )
+    return name
 
 
 def _all_finite(*blocks: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from s2cube.schema import NODATA, SCALE, Status
 
-__all__ = ["decode", "encode", "look_status", "read_failed_value"]
+__all__ = ["clamped", "decode", "encode", "look_status", "read_failed_value"]
 
 SATURATED: Final = 65535
 """ESA's special value for a saturated pixel."""

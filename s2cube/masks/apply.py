@@ -114,10 +114,14 @@ def _given(cube: xr.Dataset, mask: xr.Dataset | xr.DataArray) -> object:
         raise CubeError(f"Mask and cube differ in shape: {mask.shape}, {dict(cube.sizes)}.")
     if mask.dtype == np.bool_:
         status = map_pixels(_cloud_where, mask.data, dtype=np.uint8)
-    elif mask.dtype == np.uint8:
+    elif mask.dtype == np.uint8 and mask.name == STATUS:
         status = mask.data
     else:
-        raise CubeError(f"A mask is boolean (True where cloudy) or uint8 status, got {mask.dtype}.")
+        raise CubeError(
+            f"A mask is boolean, True where cloudy, or an array called 'status' as cloud_mask() makes "
+            f"it; got {mask.dtype} called {mask.name!r}. Of your own classes make a boolean: "
+            "mask.isin([...])."
+        )
     if STATUS not in cube:
         return status
     return map_pixels(np.maximum, status, cube[STATUS].data, dtype=np.uint8)

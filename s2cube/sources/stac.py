@@ -123,16 +123,24 @@ def open_stac(
     for below in cubes[1:]:
         cube = _over(cube, below)
     cube = cube.assign_coords(_coords(steps, grid, scenes))
+    times = cube["time"].values.astype("datetime64[s]")
     cube = schema.record(
         cube,
         "open_stac",
         items=len(scenes),
+        datetime=f"{times[0]} to {times[-1]}",
+        grid=f"{grid.shape.y} x {grid.shape.x} px of {abs(grid.transform.a):g} in {_name(grid.crs)} "
+        f"from {grid.transform.c:.9g}, {grid.transform.f:.9g}",
         bands=wanted,
         groupby=groupby,
         resampling=methods,
         on_read_error=on_read_error,
     )
     return schema.validate(cube)
+
+
+def _name(crs: Any) -> str:
+    return f"EPSG:{crs.epsg}" if crs.epsg else str(crs.proj.name)
 
 
 def _selected(items: list[Any], area: Box | None, datetime: Any) -> list[Any]:
@@ -240,7 +248,8 @@ def _method(
         return resampling
     if resampling is not None:
         by_band = {
-            key if key == "*" else schema.band_id(key): method for key, method in resampling.items()
+            key if key in ("*", SCL) else schema.band_id(key): method
+            for key, method in resampling.items()
         }
         if band in by_band or "*" in by_band:
             return by_band.get(band, by_band.get("*", ""))

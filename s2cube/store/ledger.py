@@ -28,8 +28,9 @@ class Mark:
     region: str
     recipe: str
     """Token of the recipe that made it."""
-    files: Mapping[str, tuple[int, int]]
-    """Size and CRC-32 of every file, by path within the store."""
+    files: Mapping[str, tuple[int, int] | None]
+    """Size and CRC-32 of every file, by path within the store; None where zarr keeps no file because
+    nothing but fill is in it."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Values by provenance, and how many were clamped on encoding."""
     version: str = ""
@@ -119,16 +120,22 @@ class Ledger:
             found.append(json.loads(path.read_bytes()))
         return {
             mark["region"]: Mark(
-                **{**mark, "files": {name: tuple(facts) for name, facts in mark["files"].items()}}
+                **{
+                    **mark,
+                    "files": {
+                        name: tuple(facts) if facts else None for name, facts in mark["files"].items()
+                    },
+                }
             )
             for mark in found
         }
 
     def holds(self, mark: Mark) -> bool:
         """Return whether every file of `mark` is there with its size."""
-        for name, (size, _) in mark.files.items():
+        for name, facts in mark.files.items():
             path = self.store / name
-            if not path.is_file() or path.stat().st_size != size:
+            size = path.stat().st_size if path.is_file() else None
+            if size != (facts[0] if facts else None):
                 return False
         return True
 
@@ -142,10 +149,15 @@ class Ledger:
 
     def mark(self, region: Region, files: Iterable[str], **facts: Any) -> Mark:
         """Bring the files of a region to the disk for good, then put its mark."""
-        sums: dict[str, tuple[int, int]] = {}
+        sums: dict[str, tuple[int, int] | None] = {}
         folders = set()
         for name in files:
             path = self.store / name
+            if not path.exists():
+                # A shard at the array's edge without any data: zarr keeps no file of it, whatever
+                # `write_empty_chunks` says. The mark tells it apart from one that was lost.
+                sums[name] = None
+                continue
             with open(path, "rb") as file:
                 content = file.read()
                 os.fsync(file.fileno())

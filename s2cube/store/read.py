@@ -28,8 +28,8 @@ def open_daily(store: str | os.PathLike[str]) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        float32 reflectance with NaN where missing, ``provenance``, ``clear_age``; ``.rio.crs`` and
-        ``.odc.crs`` answer.
+        float32 reflectance with NaN where missing, ``provenance``, ``clear_age``; with rioxarray or
+        odc-geo imported, ``.rio.crs`` and ``.odc.crs`` answer.
 
     Raises
     ------
@@ -61,7 +61,8 @@ def open_daily(store: str | os.PathLike[str]) -> xr.Dataset:
         ledger.store, consolidated=True, decode_coords="all", mask_and_scale=False, chunks=chunks
     )
     arrays: dict[Hashable, Any] = {}
-    for name, array in raw.data_vars.items():
+    for name in made["layout"]["variables"]:
+        array = raw[name]
         if name in schema.BANDS:
             arrays[name] = reflectance(array.data, str(name), nodata=NODATA, scale=SCALE)
         else:

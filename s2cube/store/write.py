@@ -49,7 +49,7 @@ class WriteReport:
 
     @property
     def never_observed(self) -> float:
-        """Share of all values without any clear look to lean on: missing in the store."""
+        """Share of all values without any clear look to lean on; they are missing in the store."""
         return self._share("never_observed")
 
     @property

@@ -103,6 +103,20 @@ def test_cloud_edges_are_no_truth(clear: xr.Dataset) -> None:
     pd.testing.assert_frame_equal(one, two)
 
 
+def test_one_name_is_enough(clear: xr.Dataset) -> None:
+    table = s2cube.evaluate_gap_filling(clear, "linear", masks="frame")
+    assert set(table["method"]) == {"linear"}
+    assert set(table["mask"]) == {"frame"}
+
+
+def test_the_second_look_of_a_day_gives_nothing_away(clear: xr.Dataset) -> None:
+    """Every look twice, 90 minutes apart: hiding one and keeping the other would be no test."""
+    later = clear.assign_coords(time=clear["time"] + np.timedelta64(90, "m"))
+    twice = xr.concat([clear, later], "time").sortby("time")
+    for how in ("clouds", "frame"):
+        assert (s2cube.evaluate_gap_filling(twice, ["last"], masks=[how])["mae"] > 1e-3).all()
+
+
 def test_bad_input(clear: xr.Dataset) -> None:
     with pytest.raises(CubeError, match=r"Unknown masks \['rain'\]; known: clouds, frame"):
         s2cube.evaluate_gap_filling(clear, masks=["rain"])

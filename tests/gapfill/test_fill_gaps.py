@@ -147,5 +147,7 @@ def test_bad_input(clear: xr.Dataset) -> None:
         clear.s2.fill_gaps(dates=["yesterday-ish"])
     with pytest.raises(CubeError, match="No date to fill"):
         clear.s2.fill_gaps(dates=[])
+    with pytest.raises(CubeError, match="filled already"):
+        clear.s2.fill_gaps().s2.fill_gaps()
     with pytest.raises(CubeError, match="no 'time' dimension"):
         clear.isel(time=0).s2.fill_gaps()

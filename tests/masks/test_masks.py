@@ -129,8 +129,9 @@ def test_bad_input(cube: xr.Dataset) -> None:
         cube.s2.mask_clouds(s2cube.cloud_mask(cube.isel(time=slice(0, 5))))
     with pytest.raises(CubeError, match="has no 'status'"):
         cube.s2.mask_clouds(cube[["B04"]])
-    with pytest.raises(CubeError, match="boolean"):
-        cube.s2.mask_clouds(cube["B04"])
+    for no_mask in (cube["B04"], cube["SCL"], (cube["SCL"] > 7).astype("uint8")):
+        with pytest.raises(CubeError, match="A mask is boolean"):
+            cube.s2.mask_clouds(no_mask)
     with pytest.raises(CubeError, match="buffer goes with a method"):
         cube.s2.mask_clouds(s2cube.cloud_mask(cube), buffer=10)
     with pytest.raises(CubeError, match="dimensions"):

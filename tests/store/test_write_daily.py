@@ -232,6 +232,28 @@ def test_a_lost_or_torn_shard_is_redone(daily: xr.Dataset, tmp_path: Path) -> No
     assert content(store) == whole
 
 
+def test_an_area_without_any_look_is_written_too(tmp_path: Path) -> None:
+    """Beyond a swath's edge there is nothing: such shards must finish, and be told from lost ones."""
+    cube = s2cube.testing.simulate_cube(shape=(600, 300), seed=2, bands=["red"], end="2021-08-01")
+    cube["B04"][:, 250:] = np.nan
+    daily = cube.s2.mask_clouds("scl").s2.fill_gaps(freq="5D")
+    store = tmp_path / "d.zarr"
+    assert daily.s2.write_daily(store, **PIECES).written == 2
+    assert daily.s2.write_daily(store, **PIECES).written == 0
+    back = s2cube.open_daily(store)
+    assert back["B04"][:, 250:].isnull().all()
+    assert (back["provenance"][:, 250:] == Provenance.NEVER_OBSERVED).all()
+    assert back["B04"][:, :250].notnull().any(("x", "time")).all()
+    nothing = cube.where(False).astype("f4").assign(cube[["SCL", "status"]])
+    report = nothing.s2.fill_gaps(freq="5D").s2.write_daily(tmp_path / "n.zarr", **PIECES)
+    assert report.never_observed == 1
+    # One such file appearing, or one with data vanishing, is noticed.
+    mark = next(iter(Ledger(store).marks().values()))
+    assert Ledger(store).holds(mark)
+    (store / next(name for name, facts in mark.files.items() if facts)).unlink()
+    assert not Ledger(store).holds(mark)
+
+
 def test_other_settings_are_refused_and_nothing_is_lost(daily: xr.Dataset, tmp_path: Path) -> None:
     store = tmp_path / "d.zarr"
     daily.s2.write_daily(store, **PIECES)
