@@ -29,8 +29,9 @@ lint: $(VENV)/.test  ## ruff, rules and formatting
 types: $(VENV)/.test  ## mypy, strict
 	$(BIN)/mypy
 
-docs: $(VENV)/.docs  ## the documentation, into docs/_build/html
+docs: $(VENV)/.docs  ## the documentation, into docs/_build/html; runs its examples
 	NOTEBOOKS=$(NOTEBOOKS) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/check_pages.py
 
 docs-full:  ## the documentation, every notebook executed anew
 	$(MAKE) docs NOTEBOOKS=all

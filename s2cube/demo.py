@@ -136,7 +136,7 @@ def run_demo(folder: str | Path = "demo-output", *, progress: bool = True) -> De
         if progress:
             print(text, file=sys.stderr, flush=True)
 
-    tell(f"1/4 archive: {folder / 'archive'}")
+    tell(f"1/4 archive of GeoTIFFs and STAC items: {folder / 'archive'} (a quarter of a minute)")
     catalog = publish_archive(folder / "archive")
 
     tell(f"2/4 daily series: {folder / 'daily.zarr'}")
