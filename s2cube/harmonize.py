@@ -132,7 +132,7 @@ def as_cube(
         )
     # The grid mapping is found by its name, so read it before anything is renamed.
     system = _crs(given, crs, geographic=any(str(d).lower().startswith("lat") for d in dims))
-    ordered = _north_up(given[list(bands)].rename({**dims, **bands}), offset)
+    ordered = _north_up(_lazy_where_on_disk(given[list(bands)]).rename({**dims, **bands}), offset)
     chosen = _level(level, given, has_scl=SCL in ordered)
     facts = {
         band: _facts(ordered[band], scale, offset, nodata) for band in ordered.data_vars if band != SCL
@@ -211,6 +211,14 @@ def _found(ds: xr.Dataset, names: Mapping[str, str]) -> dict[Hashable, str]:
         if len(twins := [str(old) for old, other in found.items() if other == new]) > 1:
             raise CubeError(f"{twins} would all be {new!r}: keep one of them.")
     return found
+
+
+def _lazy_where_on_disk(ds: xr.Dataset) -> xr.Dataset:
+    """Return `ds` with Dask arrays for what has not been read yet: to touch it would read it all."""
+    on_disk = any(
+        not array.variable._in_memory and not is_lazy(array.variable._data) for array in ds.values()
+    )
+    return ds.chunk("auto") if on_disk else ds
 
 
 def _north_up(ds: xr.Dataset, offset: float | Sequence[float] | None) -> xr.Dataset:

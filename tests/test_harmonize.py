@@ -79,6 +79,16 @@ def test_lazy_stays_lazy_and_equal() -> None:
     assert_same(lazy, s2cube.as_cube(counts(), **KNOWN))
 
 
+def test_a_file_is_not_read_on_opening(tmp_path: Path) -> None:
+    """Opened without chunks, as most people do; touching such data would read all of it."""
+    pytest.importorskip("netCDF4", reason="needs the extra 'demo'")
+    counts().to_netcdf(tmp_path / "c.nc", encoding={"B4": {"_FillValue": 0}, "B8": {"_FillValue": 0}})
+    with xr.open_dataset(tmp_path / "c.nc", mask_and_scale=False) as ds:
+        cube = s2cube.as_cube(ds, **KNOWN)
+        assert not ds["B4"].variable._in_memory
+        assert_same(cube, s2cube.as_cube(counts(), **KNOWN))
+
+
 def test_upside_down_and_shuffled_is_put_right() -> None:
     shuffled = counts().isel(t=[2, 0, 3, 1], y=slice(None, None, -1)).transpose("x", "t", "y")
     assert_same(s2cube.as_cube(shuffled, **KNOWN), s2cube.as_cube(counts(), **KNOWN))

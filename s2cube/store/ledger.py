@@ -53,6 +53,8 @@ def put(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
+    if os.name == "nt":  # Windows cannot open folders, and needs no such call
+        return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
