@@ -10,6 +10,7 @@ import xarray as xr
 from compare import assert_same
 
 import s2cube
+from s2cube import schema
 from s2cube.errors import CubeError, HarmonizationError
 from s2cube.schema import Status
 
@@ -176,6 +177,22 @@ def test_array_with_a_dimension_of_bands() -> None:
     array = counts().drop_vars("SCL").to_dataarray("band")
     cube = s2cube.as_cube(array, **KNOWN)
     assert_same(cube, s2cube.as_cube(counts().drop_vars("SCL"), **KNOWN))
+
+
+def test_a_named_array_is_a_band() -> None:
+    array = counts()["B4"].rename("red")
+    assert list(s2cube.as_cube(array, **KNOWN).data_vars) == ["B04", "status"]
+    with pytest.raises(CubeError, match="nor a name that tells"):
+        s2cube.as_cube(array.rename(None), **KNOWN)
+
+
+def test_crs_that_the_data_carry() -> None:
+    told = {key: value for key, value in KNOWN.items() if key != "crs"}
+    for ds in (
+        counts().assign_attrs(crs="EPSG:32633"),
+        counts().assign_coords(crs=((), 0, {"spatial_ref": schema.parse_crs("EPSG:32633").wkt})),
+    ):
+        assert_same(s2cube.as_cube(ds, **told), s2cube.as_cube(counts(), **KNOWN))
 
 
 def test_geographic_grid_needs_no_crs() -> None:

@@ -93,6 +93,20 @@ def test_grid_of_one_pixel_is_known(cube: xr.Dataset) -> None:
     assert one == whole[3:4, 7:8]
 
 
+def test_one_pixel_without_a_size_and_a_grid_without_a_place(cube: xr.Dataset) -> None:
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    attrs = {"crs_wkt": cube["spatial_ref"].attrs["crs_wkt"]}
+    pixel = cube.isel(x=[0]).assign_coords(spatial_ref=((), 0, attrs))
+    with pytest.raises(CubeError, match="One pixel along 'x'"):
+        schema.geobox_of(pixel)
+    with pytest.raises(CubeError, match="no CRS"):
+        schema.grid_coords(GeoBox((2, 2), Affine.identity(), None))
+    with pytest.raises(CubeError, match="No band asked for"):
+        cube.s2.validate(bands=[])
+
+
 def test_zero_datum_shift_is_no_other_crs() -> None:
     # As GDAL wrote it into the demo's files.
     wkt = (

@@ -26,6 +26,8 @@ def lonlat_box(bbox: Sequence[float] | None, geometry: Any, geobox: "GeoBox | No
     if sum(part is not None for part in (bbox, geometry, geobox)) > 1:
         raise CubeError("Give one of bbox=, geometry= and geobox=, not several.")
     if geobox is not None:
+        if geobox.crs is None:
+            raise CubeError("geobox= has no CRS.")
         return _box(geobox.geographic_extent.boundingbox)
     if geometry is not None:
         return _box(_geometry(geometry).to_crs("epsg:4326").boundingbox)
@@ -89,8 +91,6 @@ def target_grid(
     if geobox is not None:
         if resolution is not None or crs is not None:
             raise CubeError("geobox= settles resolution and CRS: leave resolution= and crs= out.")
-        if geobox.crs is None:
-            raise CubeError("geobox= has no CRS.")
         return geobox
     systems = list(dict.fromkeys(grid.crs for grid in native))
     if crs is None and len(systems) > 1:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import s2cube
+from s2cube import schema
 from s2cube.errors import CubeError
 from s2cube.schema import SCL_CLASSES, Status
 
@@ -132,6 +133,18 @@ def test_bad_input(cube: xr.Dataset) -> None:
     for no_mask in (cube["B04"], cube["SCL"], (cube["SCL"] > 7).astype("uint8")):
         with pytest.raises(CubeError, match="A mask is boolean"):
             cube.s2.mask_clouds(no_mask)
+    with pytest.raises(CubeError, match="or a DataArray, got"):
+        cube.s2.mask_clouds(np.zeros(3))
+    bare = xr.DataArray(np.zeros((2, 3, 4), bool), dims=("time", "y", "x"))
+    with pytest.raises(CubeError, match="differ in shape"):
+        cube.s2.mask_clouds(bare)
+    feet = cube.drop_vars("spatial_ref").assign_coords(
+        schema.grid_coords(
+            schema.geobox_of(cube).__class__((40, 48), schema.geobox_of(cube).transform, "EPSG:2263")
+        )
+    )
+    with pytest.raises(CubeError, match="US survey foot"):
+        feet.s2.mask_clouds(buffer=10)
     with pytest.raises(CubeError, match="buffer goes with a method"):
         cube.s2.mask_clouds(s2cube.cloud_mask(cube), buffer=10)
     with pytest.raises(CubeError, match="dimensions"):

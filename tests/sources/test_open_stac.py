@@ -7,6 +7,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio.errors
+from affine import Affine
 from archive import CRS, ORIGIN, flat, ramp, scene
 from compare import assert_same
 from odc.geo.geobox import GeoBox
@@ -388,6 +389,65 @@ def test_a_failed_read_loses_to_a_good_one(tmp_path: Path) -> None:
     np.testing.assert_array_equal(cube["B04"].values[16:], np.float32([0.03] * 24))
 
 
+GRID = GeoBox((4, 4), Affine(10, 0, ORIGIN[0], 0, -10, ORIGIN[1]), CRS)
+
+
+def bare(item: pystac.Item, prefix: str = "-", assets: bool = False) -> pystac.Item:
+    """Return a copy without some fields, or without assets."""
+    item = item.clone()
+    for fields in (item.properties, *(asset.extra_fields for asset in item.assets.values())):
+        for key in [key for key in fields if key.startswith(prefix)]:
+            del fields[key]
+    if assets:
+        item.assets = {}
+    return item
+
+
+def timeless(item: pystac.Item) -> pystac.Item:
+    item = item.clone()
+    item.datetime = None
+    return item
+
+
+def test_items_that_do_not_say_where_their_pixels_are(tmp_path: Path) -> None:
+    """With a grid given it does not matter: the files know."""
+    cube = s2cube.open_stac(bare(pair(tmp_path)[0], "proj:"), geobox=GRID, bands="red")
+    np.testing.assert_array_equal(cube["B04"].values[0], (ramp()[:4, :4] / np.float32(1e4)))
+
+
+def test_assets_named_by_what_they_declare(tmp_path: Path) -> None:
+    item = scene(tmp_path, "x", "2020-06-05T10:00", {"band_3": flat(7), "visual": flat(8)})
+    item.assets["band_3"].extra_fields["eo:bands"] = [{"name": "B04", "common_name": "red"}]
+    item.assets["visual"].extra_fields["eo:bands"] = [{"name": "B04"}, {"name": "B03"}, {"name": "B02"}]
+    assert list(s2cube.open_stac(item).data_vars) == ["B04", "status"]
+
+
+def test_items_with_epsg_codes_of_older_stac(tmp_path: Path) -> None:
+    item = scene(tmp_path, "x", "2020-06-05T10:00", {"B04": ramp()})
+    del item.properties["proj:code"]
+    item.properties["proj:epsg"] = 32633
+    assert schema.geobox_of(s2cube.open_stac(item)).crs.epsg == 32633
+
+
+def test_scales_that_differ_are_not_mixed(tmp_path: Path) -> None:
+    one, two = pair(tmp_path)
+    two.assets["B04"].extra_fields["raster:bands"][0]["scale"] = 2.75e-5
+    with pytest.raises(HarmonizationError, match="differ in scale or no-data of B04"):
+        s2cube.open_stac([one, two])
+    assert s2cube.open_stac([one, two], bands=["B11"]).sizes["time"] == 2
+
+
+def test_resampling_by_band(tmp_path: Path) -> None:
+    items = pair(tmp_path)
+    near = s2cube.open_stac(items, resampling={"swir16": "nearest", "SCL": "bilinear"})
+    values = near["B11"].values[0]
+    np.testing.assert_array_equal(values[::2, ::2], values[1::2, 1::2])
+    assert (near["SCL"] == 4).all()
+    assert not np.array_equal(s2cube.open_stac(items)["B11"].values[0], values)
+    everywhere = s2cube.open_stac(items, resampling="nearest")
+    np.testing.assert_array_equal(everywhere["B11"].values[0], values)
+
+
 def test_bad_input(tmp_path: Path) -> None:
     items = pair(tmp_path)
     empty = pystac.Catalog("e", "e")
@@ -417,6 +477,13 @@ def test_bad_input(tmp_path: Path) -> None:
         (items, {"bbox": (15, 48, 16)}, CubeError, "west, south, east, north"),
         (items, {"bbox": (15, 48, 16, 49), "geometry": {}}, CubeError, "Give one of"),
         (items, {"resolution": -1}, CubeError, "above 0"),
+        (items, {"geobox": GeoBox((4, 4), Affine.identity(), None)}, CubeError, "has no CRS"),
+        (items, {"geobox": GRID, "crs": CRS}, CubeError, "leave resolution= and crs= out"),
+        (bare(items[0], "proj:"), {}, CatalogError, "no proj:"),
+        (bare(items[0], assets=True), {}, CatalogError, "No band is in all 1 items"),
+        (timeless(items[0]), {}, CatalogError, "no datetime"),
+        (timeless(items[0]), {"datetime": "2020"}, CatalogError, "no datetime"),
+        (items, {"datetime": ("2020", "2021", "2022")}, CubeError, "one date or a period"),
         (items, {"crs": "EPSG:4326"}, CubeError, "pass resolution="),
         (items, {"on_read_error": "ignore"}, ValueError, "'raise' or 'mark'"),
     ]  # fmt: skip
