@@ -11,7 +11,7 @@ from archive import flat, ramp, scene
 from compare import assert_same
 
 import s2cube
-from s2cube.store import write
+from s2cube.store import run
 
 distributed = pytest.importorskip("distributed", reason="needs the extra 'distributed'")
 
@@ -100,7 +100,7 @@ def test_the_scheduler_sees_regions_and_nothing_else(
     keys = client.run_on_scheduler(seen)
     assert report.written == len(keys) == 8
     assert all(key.startswith("s2cube-region-") for key in keys)
-    monkeypatch.setattr(write, "_ambient_client", lambda: None)
+    monkeypatch.setattr(run, "_ambient_client", lambda: None)
     daily.s2.write_daily(tmp_path / "threads.zarr", **how)
     one, two = (
         s2cube.open_daily(tmp_path / f"{name}.zarr").compute(scheduler="threads")

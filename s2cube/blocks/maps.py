@@ -61,6 +61,19 @@ def map_pixels(function: Callable[..., Any], *arrays: Any, dtype: DTypeLike, **k
     )
 
 
+def _no_smaller_than(far: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
+    """Join blocks that are smaller than the halo, which could not serve their neighbours."""
+    joined: list[int] = []
+    for size in sizes:
+        if joined and (joined[-1] < far or size < far):
+            joined[-1] += size
+        else:
+            joined.append(size)
+    if len(joined) > 1 and joined[-1] < far:
+        joined[-2:] = [joined[-2] + joined[-1]]
+    return tuple(joined)
+
+
 def map_halo(
     function: Callable[..., Any],
     array: Any,
@@ -91,14 +104,11 @@ def map_halo(
         return function(array, **keywords)
     import dask.array as da
 
-    # An axis in one piece has no neighbours, and a block smaller than the halo cannot serve its own.
-    reach = {
-        axis: far if array.numblocks[axis] > 1 else 0 for axis, far in zip((1, 2), depth, strict=True)
-    }
-    small = [axis for axis, far in reach.items() if min(array.chunks[axis]) < far]
-    if small:
-        array = array.rechunk(dict.fromkeys(small, -1))
-        reach.update(dict.fromkeys(small, 0))
+    reach = {}
+    for axis, far in zip((1, 2), depth, strict=True):
+        array = array.rechunk({axis: _no_smaller_than(far, array.chunks[axis])})
+        # An axis in one piece has no neighbours.
+        reach[axis] = far if array.numblocks[axis] > 1 else 0
     return da.map_overlap(
         function,
         array,
@@ -148,23 +158,28 @@ def map_time(
     )
 
 
-def count_blocks(function: Callable[..., int], array: Any, **keywords: Any) -> Any:
-    """Add up a count over all blocks.
+def count_blocks(
+    function: Callable[..., int], array: Any, *, by_block: bool = False, **keywords: Any
+) -> Any:
+    """Add up a count over all blocks, or keep it block by block.
 
     Parameters
     ----------
     function
         ``function(block, **keywords)`` → a number.
     array
-        Shape ``(time, y, x)``.
+        An array; a numpy one is one block.
+    by_block
+        Whether to keep one count a block, in an array of as many dimensions as `array` has.
 
     Returns
     -------
     int or dask.array.Array
-        The sum, of dimension 0 where `array` is lazy.
+        The sum (of dimension 0 where `array` is lazy), or the counts.
     """
     if not is_lazy(array):
-        return function(array, **keywords)
+        count = function(array, **keywords)
+        return np.full((1,) * array.ndim, count) if by_block else count
     import dask.array as da
 
     ones = tuple((1,) * len(sizes) for sizes in array.chunks)
@@ -173,14 +188,14 @@ def count_blocks(function: Callable[..., int], array: Any, **keywords: Any) -> A
         array,
         chunks=ones,
         dtype=np.int64,
-        meta=np.empty((0, 0, 0), np.int64),
+        meta=np.empty((0,) * array.ndim, np.int64),
         function=function,
         keywords=keywords,
     )
-    return counts.sum()
+    return counts if by_block else counts.sum()
 
 
 def _one_count(
     block: np.ndarray, *, function: Callable[..., int], keywords: dict[str, Any]
 ) -> np.ndarray:
-    return np.full((1, 1, 1), function(block, **keywords), dtype=np.int64)
+    return np.full((1,) * block.ndim, function(block, **keywords), dtype=np.int64)

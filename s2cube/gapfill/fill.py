@@ -12,7 +12,7 @@ from s2cube import schema
 from s2cube.blocks import map_pixels, map_time
 from s2cube.errors import CubeError
 from s2cube.kernels import fill
-from s2cube.schema import CLEAR_AGE, PROVENANCE, Provenance
+from s2cube.schema import CLEAR_AGE, FAILED_LOOKS, PROVENANCE, STATUS, Provenance
 
 __all__ = ["check_method", "fill_gaps"]
 
@@ -73,7 +73,9 @@ def fill_gaps(
         The bands at 00:00 of the dates; ``provenance`` (uint8,
         :class:`~s2cube.schema.Provenance`: observed, interpolated between two clear looks,
         extrapolated beyond the last one the method leans on, never observed) and ``clear_age``
-        (int16, days to the nearest clear look leant on, -32768 for none).
+        (int16, days to the nearest clear look leant on, -32768 for none). Where the cube has
+        ``status``, also ``failed_looks`` (uint16, dims ``(y, x)``): looks that could not be read, and
+        were filled like clouds.
 
     Raises
     ------
@@ -120,6 +122,10 @@ def fill_gaps(
         # No `units` and no `missing_value`: xarray would decode them to timedelta and to float.
         {"long_name": "days to the nearest clear look", "comment": "-32768 where there is none"},
     )
+    if STATUS in cube:
+        failed = map_time(fill.failed_looks, cube[STATUS].data, length=1, dtype=np.uint16)
+        attrs = {"long_name": "looks at the pixel that could not be read"}
+        arrays[FAILED_LOOKS] = schema.variable(failed, attrs)[0]
     coords = {key: value for key, value in cube.coords.items() if "time" not in value.dims}
     times = targets.astype("datetime64[D]").astype("datetime64[ns]")
     filled = xr.Dataset(arrays, {**coords, "time": ("time", times)}, cube.attrs)

@@ -11,9 +11,9 @@ import bottleneck
 import numpy as np
 from numpy.typing import NDArray
 
-from s2cube.schema import NO_AGE, Provenance
+from s2cube.schema import NO_AGE, Provenance, Status
 
-__all__ = ["Reach", "clear_age", "fill_last", "fill_linear", "provenance"]
+__all__ = ["Reach", "clear_age", "failed_looks", "fill_last", "fill_linear", "provenance"]
 
 Reach = Literal["past", "both"]
 """Which looks a value may lean on: those up to its day, or those after it too."""
@@ -122,6 +122,14 @@ def fill_linear(
             # Where one side has no look, hold the other.
             out[i] = np.where(np.isnan(right), left, np.where(np.isnan(left), right, between))
     return out
+
+
+def failed_looks(status: NDArray[np.uint8]) -> NDArray[np.uint16]:
+    """Return how many looks at each pixel could not be read, shape ``(1, y, x)``."""
+    count: NDArray[np.uint16] = (status == Status.READ_FAILED).sum(
+        axis=0, keepdims=True, dtype=np.uint16
+    )
+    return count
 
 
 def provenance(

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from s2cube import schema
 from s2cube.errors import CatalogError, CubeError
+from s2cube.sources.items import Box
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 __all__ = ["lonlat_box", "target_grid"]
-
-Box = tuple[float, float, float, float]
 
 
 def lonlat_box(bbox: Sequence[float] | None, geometry: Any, geobox: "GeoBox | None") -> Box | None:

@@ -82,14 +82,14 @@ def layers_of(
     """Return layers of steps: within one layer the scenes of a step do not meet.
 
     Scenes that overlap must be compared pixel by pixel, all bands together, so they are read apart;
-    scenes side by side, or with the same offsets, may be read as one. ``result[k][i]`` are the
+    scenes side by side whose counts mean the same may be read as one. ``result[k][i]`` are the
     scenes of step ``i`` in layer ``k``; the first layer is on top.
     """
     layers: list[list[list[Scene]]] = []
     for i, step in enumerate(steps):
         for scene in step:
             for layer in layers:
-                if all(not overlap(scene, o) and _offsets(scene) == _offsets(o) for o in layer[i]):
+                if all(not overlap(scene, o) and _counts(scene) == _counts(o) for o in layer[i]):
                     layer[i].append(scene)
                     break
             else:
@@ -98,5 +98,5 @@ def layers_of(
     return layers
 
 
-def _offsets(scene: Scene) -> dict[str, float]:
-    return {band: facts.offset for band, facts in scene.bands.items()}
+def _counts(scene: Scene) -> dict[str, object]:
+    return {band: facts.counts for band, facts in scene.bands.items()}

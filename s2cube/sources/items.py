@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,8 +14,11 @@ from s2cube.errors import CatalogError, HarmonizationError
 
 if TYPE_CHECKING:
     import pystac
+    from odc.geo.geobox import GeoBox
 
-__all__ = ["BandFacts", "Scene", "read_items", "scenes_of"]
+Box = tuple[float, float, float, float]
+
+__all__ = ["BandFacts", "Box", "Scene", "acquired", "footprint", "read_items", "scenes_of"]
 
 _PRODUCT: Final = re.compile(
     r"(?P<platform>S2[A-Z])_MSI(?P<level>L1C|L2A)_(?P<start>\d{8}T\d{6})"
@@ -36,8 +40,13 @@ class BandFacts:
     scale: float
     offset: float
     """Reflectance to add."""
-    projection: Mapping[str, Any]
-    """Fields of the STAC projection extension."""
+    grid: "GeoBox | None"
+    """Where its pixels are; None where the item does not tell."""
+
+    @property
+    def counts(self) -> tuple[float, float, float | None, str]:
+        """What its counts mean; bands that differ in it cannot be read as one."""
+        return self.scale, self.offset, self.nodata, self.dtype
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class Scene:
     time: np.datetime64
     """Acquisition, naive UTC."""
     geometry: Mapping[str, Any]
-    bbox: tuple[float, float, float, float]
+    bbox: Box
     level: str | None
     platform: str
     """``"sentinel-2a"``, empty where the item does not tell."""
@@ -223,9 +232,8 @@ def _scene(item: "pystac.Item", assets: Mapping[str, "pystac.Asset"]) -> Scene:
     properties = item.properties
     match = _PRODUCT.search(str(properties.get("s2:product_uri", item.id)))
     name = match.groupdict() if match else {}
-    when = item.datetime or item.common_metadata.start_datetime
-    if when is None or item.geometry is None or item.bbox is None:
-        raise CatalogError(f"Item {item.id} has no datetime or no footprint: it cannot be placed.")
+    if item.geometry is None:
+        raise CatalogError(f"Item {item.id} has no geometry: it cannot be placed.")
     baseline = str(
         properties.get("s2:processing_baseline")
         or properties.get("processing:version")
@@ -235,14 +243,15 @@ def _scene(item: "pystac.Item", assets: Mapping[str, "pystac.Asset"]) -> Scene:
     digits = re.fullmatch(r"(\d\d)\.?(\d\d)", baseline)
     return Scene(
         id=item.id,
-        time=np.datetime64(when.replace(tzinfo=None), "ns"),
+        time=acquired(item),
         geometry=item.geometry,
-        bbox=(item.bbox[0], item.bbox[1], item.bbox[-2], item.bbox[-1]),
+        bbox=footprint(item),
         level=_level(item, name, has_scl=schema.SCL in assets),
         platform=_platform(properties, name),
         relative_orbit=int(properties.get("sat:relative_orbit") or name.get("orbit") or -1),
         baseline=f"{digits[1]}.{digits[2]}" if digits else "",
-        datatake=str(properties.get("s2:datatake_id") or ""),
+        # Its end is the baseline: of two versions of one datatake it would make two.
+        datatake=re.sub(r"_N\d\d\.\d\d$", "", str(properties.get("s2:datatake_id") or "")),
         tile=_tile(properties, name),
         datastrip=_datastrip(properties),
         created=str(properties.get("updated") or properties.get("created") or ""),
@@ -310,18 +319,55 @@ def _band_facts(item: "pystac.Item", band: str, asset: "pystac.Asset") -> BandFa
 
     is_scl = band == schema.SCL
     scale, offset = (1.0, 0.0) if is_scl else _declared(item, band, told("scale"), told("offset"))
-    projection = {
-        key: value for key, value in {**item.properties, **extra}.items() if key.startswith("proj:")
-    }
-    nodata = told("nodata")
+    nodata, dtype = told("nodata"), told("data_type")
+    if dtype is None and scale > 0.01 and not is_scl:
+        raise HarmonizationError(
+            f"Item {item.id} does not declare the data type of {band}, and a scale of {scale:g} is not "
+            "that of ESA's counts: add data_type to raster:bands."
+        )
     return BandFacts(
         href=str(asset.get_absolute_href() or asset.href),
-        dtype=str(told("data_type") or ("uint8" if is_scl else "uint16")),
+        dtype=str(dtype or ("uint8" if is_scl else "uint16")),
         nodata=0.0 if nodata is None else float(nodata),
         scale=scale,
         offset=offset,
-        projection=projection,
+        grid=_native_grid({**item.properties, **extra}),
     )
+
+
+def _native_grid(fields: Mapping[str, Any]) -> "GeoBox | None":
+    """Return the grid that the STAC projection extension describes."""
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    shape, transform = fields.get("proj:shape"), fields.get("proj:transform")
+    crs = fields.get("proj:code") or fields.get("proj:epsg") or fields.get("proj:wkt2")
+    if not (shape and transform and crs):
+        return None
+    return GeoBox(tuple(shape), Affine(*transform[:6]), schema.parse_crs(crs))
+
+
+def acquired(item: "pystac.Item") -> np.datetime64:
+    """Return when an item was acquired, naive UTC."""
+    when = item.datetime or item.common_metadata.start_datetime
+    if when is None:
+        raise CatalogError(f"Item {item.id} has no datetime.")
+    if when.tzinfo is not None:
+        when = when.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(when, "ns")
+
+
+def footprint(item: "pystac.Item") -> Box:
+    """Return west, south, east, north of an item; west lies east of east across the antimeridian."""
+    edges = item.bbox
+    if edges is None:
+        if item.geometry is None:
+            raise CatalogError(f"Item {item.id} has neither bbox nor geometry: it cannot be placed.")
+        from odc.geo.geom import Geometry
+
+        edges = list(Geometry(item.geometry, "epsg:4326").boundingbox.bbox)
+    half = len(edges) // 2
+    return float(edges[0]), float(edges[1]), float(edges[half]), float(edges[half + 1])
 
 
 def _declared(

@@ -11,9 +11,9 @@ from s2cube import harmonize, schema
 from s2cube.blocks import map_pixels
 from s2cube.errors import CatalogError, CubeError, HarmonizationError
 from s2cube.schema import SCL, STATUS, Status
-from s2cube.sources.grid import Box, lonlat_box, target_grid
+from s2cube.sources.grid import lonlat_box, target_grid
 from s2cube.sources.group import GroupBy, layers_of, steps_of
-from s2cube.sources.items import Scene, read_items, scenes_of
+from s2cube.sources.items import Box, Scene, acquired, footprint, read_items, scenes_of
 from s2cube.sources.period import period
 from s2cube.sources.reader import Driver, OnReadError
 
@@ -24,6 +24,11 @@ __all__ = ["open_stac"]
 
 CHUNKS: Final = {"time": 1, "y": 1024, "x": 1024}
 """One date and 1024² px: whole internal blocks of the usual Cloud-Optimized GeoTIFFs."""
+METHODS: Final = (
+    "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "max", "min", "med",
+    "q1", "q3", "sum", "rms",
+)  # fmt: skip
+"""Resampling, by GDAL's names."""
 
 
 def open_stac(
@@ -105,19 +110,14 @@ def open_stac(
     area = lonlat_box(bbox, geometry, geobox)
     items = _selected(read_items(source), area, datetime)
     scenes, wanted = scenes_of(items, bands)
-    parsed = {scene.id: _parsed(scene) for scene in scenes}
-    native = [grid for grids in parsed.values() for grid in grids.values() if grid is not None]
+    native = [facts.grid for scene in scenes for facts in scene.bands.values() if facts.grid is not None]
     grid = target_grid(native, area=area, resolution=resolution, crs=crs, geobox=geobox)
     centre = grid.extent.centroid.to_crs("epsg:4326").points[0]
     steps = steps_of(scenes, groupby, float(centre[0]))
-
-    def overlap(one: Scene, other: Scene) -> bool:
-        return _overlap(one, other, parsed)
-
-    methods = {band: _method(band, resampling, grid, parsed) for band in wanted}
+    methods = {band: _method(band, resampling, grid, scenes) for band in wanted}
     cubes = [
         _layer(layer, wanted, grid, chunks, methods, Driver(on_read_error))
-        for layer in layers_of(steps, overlap)
+        for layer in layers_of(steps, _overlap)
     ]
     cube = cubes[0]
     for below in cubes[1:]:
@@ -146,27 +146,19 @@ def _name(crs: Any) -> str:
 def _selected(items: list[Any], area: Box | None, datetime: Any) -> list[Any]:
     """Return the items in the area and period; say what there is where none is."""
     if area is not None:
-        west, south, east, north = area
-        inside = [
-            item
-            for item in items
-            if item.bbox is not None
-            and item.bbox[0] < east
-            and item.bbox[-2] > west
-            and item.bbox[1] < north
-            and item.bbox[-1] > south
-        ]
+        boxes = [footprint(item) for item in items]
+        inside = [item for item, box in zip(items, boxes, strict=True) if _meet(area, box)]
         if not inside:
-            boxes = np.array([(*item.bbox[:2], *item.bbox[-2:]) for item in items if item.bbox])
+            edges = np.round(boxes, 5)
             raise CatalogError(
-                f"No item meets the area {tuple(round(edge, 5) for edge in area)} (west, south, "
-                f"east, north); the {len(items)} items lie within "
-                f"{tuple(np.round([*boxes[:, :2].min(0), *boxes[:, 2:].max(0)], 5).tolist())}."
+                f"No item meets the area {tuple(round(edge, 5) for edge in area)} (west, south, east, "
+                f"north); the {len(items)} items lie within "
+                f"{tuple([*edges[:, :2].min(0).tolist(), *edges[:, 2:].max(0).tolist()])}."
             )
         items = inside
     if datetime is not None:
         start, end = period(datetime)
-        times = [_when(item) for item in items]
+        times = [acquired(item).astype("datetime64[s]") for item in items]
         kept = [item for item, time in zip(items, times, strict=True) if start <= time <= end]
         if not kept:
             raise CatalogError(
@@ -177,21 +169,22 @@ def _selected(items: list[Any], area: Box | None, datetime: Any) -> list[Any]:
     return items
 
 
-def _when(item: Any) -> np.datetime64:
-    when = item.datetime or item.common_metadata.start_datetime
-    if when is None:
-        raise CatalogError(f"Item {item.id} has no datetime.")
-    return np.datetime64(when.replace(tzinfo=None), "s")
+def _meet(one: Box, other: Box) -> bool:
+    """Return whether two boxes in degrees share an area; `other` may cross the antimeridian."""
+    west, south, east, north = other
+    sides = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    across = any(left < one[2] and right > one[0] for left, right in sides)
+    return across and south < one[3] and north > one[1]
 
 
-def _slim(scene: Scene) -> Any:
+def _slim(scene: Scene, name: str) -> Any:
     """Return an item that holds just the asked assets, under our names: what odc-stac is given."""
     import pystac
 
     item = pystac.Item(
-        id=scene.id,
+        id=name,
         geometry=dict(scene.geometry),
-        bbox=list(scene.bbox),
+        bbox=None,
         datetime=scene.time.astype("datetime64[us]").item(),
         properties={},
         stac_extensions=[
@@ -200,37 +193,27 @@ def _slim(scene: Scene) -> Any:
         ],
     )
     for band, facts in scene.bands.items():
-        raster = {"data_type": facts.dtype, "nodata": facts.nodata}
-        projection = dict(facts.projection)
-        if "proj:code" not in projection and projection.get("proj:epsg"):
-            projection["proj:code"] = f"EPSG:{projection['proj:epsg']}"
-        projection.pop("proj:epsg", None)
+        fields: dict[str, Any] = {"raster:bands": [{"data_type": facts.dtype, "nodata": facts.nodata}]}
+        if facts.grid is not None:
+            crs: Any = facts.grid.crs
+            fields["proj:shape"] = list(facts.grid.shape.yx)
+            fields["proj:transform"] = list(facts.grid.transform[:6])
+            fields |= {"proj:code": f"EPSG:{crs.epsg}"} if crs.epsg else {"proj:wkt2": crs.wkt}
         item.add_asset(
             band,
             pystac.Asset(
-                facts.href,
-                roles=["data"],
-                media_type=pystac.MediaType.COG,
-                extra_fields={**projection, "raster:bands": [raster]},
+                facts.href, roles=["data"], media_type=pystac.MediaType.COG, extra_fields=fields
             ),
         )
     return item
 
 
-def _parsed(scene: Scene) -> dict[str, Any]:
-    """Return the native grid of each band, None where the item does not tell."""
-    from odc.stac import parse_item
-
-    sources: Mapping[Any, Any] = parse_item(_slim(scene)).bands
-    return {band: sources[(band, 1)].geobox for band in scene.bands}
-
-
-def _overlap(one: Scene, other: Scene, grids: Mapping[str, Mapping[str, Any]]) -> bool:
+def _overlap(one: Scene, other: Scene) -> bool:
     """Return whether two scenes may both hold a pixel; a shared edge is none."""
-    extents = [next(iter(grids[scene.id].values())) for scene in (one, other)]
-    if any(extent is None for extent in extents):
+    grids = [next(iter(scene.bands.values())).grid for scene in (one, other)]
+    if grids[0] is None or grids[1] is None:
         return True
-    a, b = (extent.extent.to_crs("epsg:4326") for extent in extents)
+    a, b = (grid.extent.to_crs("epsg:4326") for grid in grids if grid is not None)
     meet: float = (a & b).area
     return bool(meet > 1e-9 * min(a.area, b.area))
 
@@ -239,23 +222,32 @@ def _method(
     band: str,
     resampling: str | Mapping[str, str] | None,
     grid: "GeoBox",
-    parsed: Mapping[str, Mapping[str, Any]],
+    scenes: Sequence[Scene],
 ) -> str:
     """Return how `band` is brought onto `grid`."""
+    if resampling is not None and not isinstance(resampling, (str, Mapping)):
+        raise CubeError(f"resampling is a method, or a mapping from band to method; got {resampling!r}.")
+    asked = {"*": resampling} if isinstance(resampling, str) else dict(resampling or {})
+    by_band = {
+        key if key in ("*", SCL) else schema.band_id(key): method for key, method in asked.items()
+    }
+    if unknown := [method for method in by_band.values() if method not in METHODS]:
+        raise CubeError(f"Unknown resampling {unknown[0]!r}; known: {', '.join(METHODS)}.")
     if band == SCL:
         return "nearest"
-    if isinstance(resampling, str):
-        return resampling
-    if resampling is not None:
-        by_band = {
-            key if key in ("*", SCL) else schema.band_id(key): method
-            for key, method in resampling.items()
-        }
-        if band in by_band or "*" in by_band:
-            return by_band.get(band, by_band.get("*", ""))
-    sizes = [abs(grids[band].transform.a) for grids in parsed.values() if grids[band] is not None]
-    finer = bool(sizes) and abs(grid.transform.a) > 1.5 * max(sizes)
-    return "average" if finer else "bilinear"
+    if band in by_band or "*" in by_band:
+        return by_band.get(band, by_band.get("*", ""))
+    native = next((s.bands[band].grid for s in scenes if s.bands[band].grid is not None), None)
+    return "average" if native is not None and _shrink(native, grid) > 1.5 else "bilinear"
+
+
+def _shrink(native: "GeoBox", grid: "GeoBox") -> float:
+    """Return how many pixels of `native` one of `grid` is wide, at the middle of `native`."""
+    if native.crs == grid.crs:
+        return float(abs(grid.transform.a / native.transform.a))
+    crs: Any = grid.crs
+    side = native.center_pixel.extent.to_crs(crs).boundingbox
+    return float(abs(grid.transform.a) / max(side.span_x, 1e-12))
 
 
 def _layer(
@@ -269,28 +261,30 @@ def _layer(
     """Return the cube of one layer; its ``time`` is the number of the step."""
     import odc.stac
 
-    numbered = {scene.id: i for i, step in enumerate(steps) for scene in step}
-    scenes = [scene for step in steps for scene in step]
+    placed = [(step, scene) for step, scenes in enumerate(steps) for scene in scenes]
+    # Items by number: ids may repeat.
+    step_of = {str(number): step for number, (step, _) in enumerate(placed)}
     raw = odc.stac.load(
-        [_slim(scene) for scene in scenes],
+        [_slim(scene, str(number)) for number, (_, scene) in enumerate(placed)],
         bands=list(bands),
         geobox=grid,
-        groupby=lambda item, _parsed, _index: numbered[item.id],
+        groupby=lambda item, _parsed, _index: step_of[item.id],
         chunks=None if chunks is None else dict(chunks),
         resampling=dict(resampling),
         driver=driver,
     )
-    present = sorted(set(numbered.values()))
+    present = sorted(set(step_of.values()))
     spectral = [band for band in bands if band != SCL]
     arrays: dict[Hashable, xr.Variable] = {}
     nodata = []
     for band in spectral:
         facts = [step[0].bands[band] for step in steps if step]
+        # Within a step of a layer all scenes agree; from step to step only the offset may change.
         told = {(fact.scale, fact.nodata) for fact in facts}
-        if len(told) > 1:
+        if len(told) > 1 or len({fact.dtype for fact in facts}) > 1:
             raise HarmonizationError(
-                f"Items differ in scale or no-data of {band}: {sorted(map(str, told))}; open them "
-                "apart and concatenate."
+                f"Items differ in scale, no-data or data type of {band}: open them apart and "
+                "concatenate the cubes."
             )
         ((scale, missing),) = told
         nodata.append(missing)

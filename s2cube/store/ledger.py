@@ -5,20 +5,22 @@ region, each put after the region's bytes have reached the disk. On publication 
 the store's own ``ledger/`` group, and the root is put last: an unfinished store does not open.
 """
 
-import errno
+import contextlib
 import json
 import os
 import shutil
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from s2cube.errors import StoreError
-from s2cube.plan import Region
 
-__all__ = ["Ledger", "Mark", "shard_files"]
+__all__ = ["LEDGER", "Ledger", "Mark"]
+
+LEDGER: Final = "ledger"
+"""Name of the subgroup of a store that holds the marks, and that tells our stores from others."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +29,29 @@ class Mark:
 
     region: str
     recipe: str
-    """Token of the recipe that made it."""
+    """Token of what made it."""
     files: Mapping[str, tuple[int, int] | None]
-    """Size and CRC-32 of every file, by path within the store; None where zarr keeps no file because
-    nothing but fill is in it."""
+    """Size and CRC-32 of every file, by path within the store; None where there is nothing but fill,
+    of which Zarr keeps no file."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """Values by provenance, and how many were clamped on encoding."""
+    """Values by provenance, looks that could not be read, values clamped on encoding."""
     version: str = ""
     """Of s2cube; recorded, never compared."""
+
+    @classmethod
+    def parse(cls, content: Any) -> "Mark | None":
+        """Return the mark that JSON holds, None where it is damaged: its region is then redone."""
+        try:
+            files = {
+                str(name): None if facts is None else (int(facts[0]), int(facts[1]))
+                for name, facts in content["files"].items()
+            }
+            counts = {str(name): int(value) for name, value in content["counts"].items()}
+            return cls(
+                str(content["region"]), str(content["recipe"]), files, counts, str(content["version"])
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+            return None
 
 
 def put(path: Path, content: bytes) -> None:
@@ -62,17 +79,12 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def shard_files(region: Region, layout: Mapping[str, Any]) -> list[str]:
-    """Return the files of a region, by path within the store."""
-    days, (_, ny, nx) = layout["shape"][0], layout["shards"]
-    nt = layout["shards"][0]
-    return [
-        f"{name}/c/{t}/{y}/{x}"
-        for name in layout["variables"]
-        for t in range(-(-days // nt))
-        for y in range(region.y.start // ny, -(-region.y.stop // ny))
-        for x in range(region.x.start // nx, -(-region.x.stop // nx))
-    ]
+def _json(path: Path) -> Any:
+    """Return what a JSON file holds, None where there is none or it is damaged."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
 
 
 @dataclass(frozen=True)
@@ -87,50 +99,106 @@ class Ledger:
         return self.store.with_name(f"{self.store.name}.s2cube")
 
     @property
+    def replaced(self) -> Path:
+        """Where the store that is being overwritten waits until the new one is finished."""
+        return self.folder / "replaced"
+
+    @property
     def _root(self) -> Path:
         return self.store / "zarr.json"
+
+    @property
+    def _waiting(self) -> Path:
+        return self.folder / "root.json"
+
+    @property
+    def _group(self) -> Path:
+        return self.store / LEDGER / "zarr.json"
 
     @property
     def published(self) -> bool:
         """Whether the store is finished."""
         return self._root.exists()
 
+    @property
+    def ours(self) -> bool:
+        """Whether a store that we have begun or finished is there; what others made has no ledger."""
+        content = _json(self._group)
+        return isinstance(content, dict) and LEDGER in content.get("attributes", {})
+
+    @property
+    def vacant(self) -> bool:
+        """Whether there is nothing at the store's path that could be lost."""
+        if not os.path.lexists(self.store):
+            return True
+        return self.store.is_dir() and not any(self.store.iterdir())
+
     def attributes(self) -> dict[str, Any] | None:
-        """Return what the (future) root says of layout and recipe, None where there is no store."""
-        for place in (self._root, self.folder / "root.json"):
-            if place.exists():
+        """Return the attributes of the root, or of the future one; None where there is neither."""
+        content = _json(self._root if self.published else self._waiting)
+        attributes = content.get("attributes") if isinstance(content, dict) else None
+        return attributes if isinstance(attributes, dict) else None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other runs on this machine out; a run that dies lets go of it.
+
+        Raises
+        ------
+        StoreError
+            Another run is writing this store.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / "lock", "wb") as file:
+            if os.name != "nt":
+                import fcntl
+
                 try:
-                    content = json.loads(place.read_bytes())
-                    return dict(content["attributes"])
-                except (ValueError, KeyError, TypeError) as error:
-                    raise StoreError(errno.EINVAL, f"{place} is not a Zarr root: {error}") from error
-        return None
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    raise StoreError(
+                        f"Another run is writing {self.store}: wait for it, or choose another path."
+                    ) from None
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):
+                    (self.folder / "lock").unlink()
+                    self.folder.rmdir()  # unless something is left to resume from
 
     def begin(self, objects: Mapping[str, bytes], root: bytes) -> None:
         """Put the arrays' metadata and coordinates, then the future root."""
-        for name, content in objects.items():
-            put(self.store / name, content)
-        put(self.folder / "root.json", root)
+        self._root.unlink(missing_ok=True)  # a damaged one
+        # The ledger first: from now on this folder is known to be ours.
+        for name in sorted(objects, key=lambda name: not name.startswith(LEDGER)):
+            put(self.store / name, objects[name])
+        put(self._waiting, root)
+
+    def set_aside(self) -> None:
+        """Move the store that is there out of the way; it is deleted when its successor is finished."""
+        shutil.rmtree(self.folder / "marks", ignore_errors=True)
+        self._waiting.unlink(missing_ok=True)
+        # Of several that were replaced in a row, the one that was finished is worth keeping.
+        if self.published or not self.replaced.exists():
+            shutil.rmtree(self.replaced, ignore_errors=True)
+            os.replace(self.store, self.replaced)
+        else:
+            shutil.rmtree(self.store)
+
+    def reopen(self) -> None:
+        """Take the root of a finished store away before parts of it are redone."""
+        if self.published:
+            put(self._waiting, self._root.read_bytes())
+            self._root.unlink()
+            _sync_folder(self.store)
 
     def marks(self) -> dict[str, Mark]:
         """Return the marks by region, those of a finished store included."""
-        found: list[dict[str, Any]] = []
-        if self.published:
-            group = json.loads((self.store / "ledger" / "zarr.json").read_bytes())
-            found = group["attributes"].get("marks", [])
-        for path in sorted(self.folder.glob("marks/*.json")):
-            found.append(json.loads(path.read_bytes()))
-        return {
-            mark["region"]: Mark(
-                **{
-                    **mark,
-                    "files": {
-                        name: tuple(facts) if facts else None for name, facts in mark["files"].items()
-                    },
-                }
-            )
-            for mark in found
-        }
+        group = _json(self._group) or {}
+        found = list(group.get("attributes", {}).get(LEDGER, []))
+        found += [_json(path) for path in sorted(self.folder.glob("marks/*.json"))]
+        marks = [mark for mark in map(Mark.parse, found) if mark is not None]
+        return {mark.region: mark for mark in marks}
 
     def holds(self, mark: Mark) -> bool:
         """Return whether every file of `mark` is there with its size."""
@@ -149,15 +217,21 @@ class Ledger:
         for name in files:
             (self.store / name).unlink(missing_ok=True)
 
-    def mark(self, region: Region, files: Iterable[str], **facts: Any) -> Mark:
-        """Bring the files of a region to the disk for good, then put its mark."""
+    def mark(self, region: str, files: Mapping[str, bool], **facts: Any) -> Mark:
+        """Bring the files of a region to the disk for good, then put its mark.
+
+        `files` says of each whether there are data in it. Zarr keeps no file of a shard at the
+        array's edge that holds only fill; that one with data is missing is an error.
+        """
         sums: dict[str, tuple[int, int] | None] = {}
         folders = set()
-        for name in files:
+        for name, has_data in files.items():
             path = self.store / name
             if not path.exists():
-                # A shard at the array's edge without any data: zarr keeps no file of it, whatever
-                # `write_empty_chunks` says. The mark tells it apart from one that was lost.
+                if has_data:
+                    raise StoreError(
+                        f"{path} was written and is gone: does another program delete here?"
+                    )
                 sums[name] = None
                 continue
             with open(path, "rb") as file:
@@ -167,22 +241,15 @@ class Ledger:
             folders.add(path.parent)
         for folder in sorted(folders):
             _sync_folder(folder)
-        mark = Mark(region=region.id, files=sums, **facts)
-        put(self.folder / "marks" / f"{region.id}.json", json.dumps(asdict(mark)).encode())
+        mark = Mark(region=region, files=sums, **facts)
+        put(self.folder / "marks" / f"{region}.json", json.dumps(asdict(mark)).encode())
         return mark
 
     def publish(self, marks: Iterable[Mark]) -> None:
         """Move the marks into the store, put its root last, and clear the work folder away."""
-        group = json.loads((self.store / "ledger" / "zarr.json").read_bytes())
-        group["attributes"]["marks"] = [asdict(mark) for mark in marks]
-        put(self.store / "ledger" / "zarr.json", json.dumps(group).encode())
-        waiting = self.folder / "root.json"
-        if waiting.exists():
-            put(self._root, waiting.read_bytes())
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def remove(self) -> None:
-        """Delete the store and its work folder, the root first: half-deleted must not open."""
-        self._root.unlink(missing_ok=True)
-        shutil.rmtree(self.store, ignore_errors=True)
+        group = json.loads(self._group.read_bytes())
+        group["attributes"][LEDGER] = [asdict(mark) for mark in marks]
+        put(self._group, json.dumps(group).encode())
+        if self._waiting.exists():
+            put(self._root, self._waiting.read_bytes())
         shutil.rmtree(self.folder, ignore_errors=True)

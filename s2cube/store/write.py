@@ -1,27 +1,22 @@
 """``write_daily``: a filled cube to a Zarr store, region by region, resumable."""
 
+import contextlib
 import os
-import sys
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from s2cube import schema
-from s2cube.blocks import count_blocks, map_pixels
 from s2cube.errors import CubeError, StoreError, StoreMismatchError
-from s2cube.kernels.counts import clamped, encode
-from s2cube.plan import Region, regions_of
+from s2cube.plan import regions_of
 from s2cube.schema import PROVENANCE, Provenance
-from s2cube.store.layout import ATTRIBUTE, Profile, layout_of, recipe_of, skeleton
-from s2cube.store.ledger import Ledger, Mark, shard_files
+from s2cube.store.layout import ATTRIBUTE, Profile, layout_of, recipe_of, skeleton, token_of
+from s2cube.store.ledger import Ledger, Mark
+from s2cube.store.read import local_path, opened_from
+from s2cube.store.run import Job, run
 
 __all__ = ["WriteReport", "write_daily"]
 
@@ -40,7 +35,8 @@ class WriteReport:
     kept: int
     """Regions that were there already, checked by size."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """Values (pixels × days) by provenance, and how many band values were clamped on encoding."""
+    """Values (pixels × days) by provenance; looks at a pixel that could not be read
+    (``failed_looks``); band values that were ``clamped`` on encoding."""
 
     @property
     def observed(self) -> float:
@@ -58,7 +54,7 @@ class WriteReport:
         return 1 - self.observed - self.never_observed
 
     def _share(self, name: str) -> float:
-        total = sum(value for key, value in self.counts.items() if key != "clamped")
+        total = sum(self.counts.get(kind.name.lower(), 0) for kind in Provenance)
         return self.counts.get(name, 0) / total if total else float("nan")
 
     def __str__(self) -> str:
@@ -71,6 +67,8 @@ class WriteReport:
                 f"  values     {self.observed:.1%} observed, {self.filled:.1%} filled, "
                 f"{self.never_observed:.1%} never observed"
             )
+        if failed := self.counts.get("failed_looks"):
+            lines.append(f"  unread     {failed} looks at a pixel, filled like clouds: see failed_looks")
         if self.counts.get("clamped"):
             lines.append(f"  clamped    {self.counts['clamped']} values beyond ±3.2767 reflectance")
         return "\n".join(lines)
@@ -105,7 +103,8 @@ def write_daily(
     resume
         Whether to go on with a store that was begun with the same settings, or to refuse it.
     overwrite
-        Whether to delete a store that exists, first. Only stores made by s2cube are deleted.
+        Whether to replace a store that exists. It is kept beside the new one until that is finished,
+        and only stores made by s2cube are ever replaced.
     progress
         Whether to show it.
 
@@ -117,17 +116,17 @@ def write_daily(
     Raises
     ------
     CubeError
-        The cube has times of day, or an argument is wrong.
+        The cube is not filled, or an argument is wrong.
     StoreMismatchError
         The store exists with another grid, other days, variables or settings, or is not ours.
     StoreError
-        Regions could not be computed or written (disk full, unreadable source, ...). What was
-        written stays; the same call does the rest.
+        Another run is writing the store, or something could not be computed or written (disk full,
+        unreadable source, ...). What was written stays; the same call does the rest.
 
     Notes
     -----
     Reflectance is int16 with ``scale_factor`` 1e-4 and missing -32768, both as CF ``_FillValue`` and
-    as Zarr's ``fill_value``. ``provenance`` and ``clear_age`` are kept as they are.
+    as Zarr's ``fill_value``. ``provenance``, ``clear_age`` and ``failed_looks`` are kept as they are.
 
     Examples
     --------
@@ -141,54 +140,82 @@ def write_daily(
     (1, 0, 1)
     """
     cube = schema.validate(cube)
+    if PROVENANCE not in cube:
+        raise CubeError("The cube is not filled (it has no 'provenance'): run fill_gaps() first.")
     times = cube["time"].values
     if (times != times.astype("datetime64[D]")).any():
+        raise CubeError("A daily series has dates at 00:00, this cube has times of day.")
+    ledger = Ledger(local_path(store))
+    if str(ledger.store) in opened_from(cube):
         raise CubeError(
-            "A daily series has dates at 00:00, this cube has times of day: run fill_gaps() first."
+            f"The cube was opened from {ledger.store}: written there it would read what it overwrites. "
+            "Choose another path."
         )
-    ledger = Ledger(_local(store))
-    layout = {**layout_of(cube, profile), "region_size": region_size}
-    recipe = recipe_of(cube)
-    regions = regions_of(
-        (layout["shape"][1], layout["shape"][2]),
-        region_size,
-        (layout["shards"][1], layout["shards"][2]),
-    )
-    _prepare(ledger, cube, layout, recipe, resume=resume, overwrite=overwrite)
-    marks = {
-        name: mark
-        for name, mark in ledger.marks().items()
-        if mark.recipe == recipe["token"] and ledger.holds(mark)
-    }
-    todo = [region for region in regions if region.id not in marks]
-    kept = len(regions) - len(todo)
-    failed: dict[str, BaseException] = {}
-    jobs = [_Job(ledger, layout, recipe["token"], region) for region in todo]
-    for region, outcome in _run(cube, jobs, progress=progress):
-        if isinstance(outcome, Mark):
-            marks[region.id] = outcome
-        else:
-            failed[region.id] = outcome
-    if failed:
-        name, error = next(iter(failed.items()))
-        raise StoreError(
-            f"{len(failed)} of {len(regions)} regions of {ledger.store} could not be written; "
-            f"{len(marks)} are safe on disk, and the same call does the rest. The store stays "
-            f"closed until then. First failure ({name}): {type(error).__name__}: {error}"
-        ) from error
-    if todo or not ledger.published:
-        ledger.publish(marks[region.id] for region in regions)
+    layout = layout_of(cube, profile)
+    cut = regions_of(tuple(layout["shape"][1:]), _whole(region_size), tuple(layout["shards"][1:]))
+    regions = {region.id: region for region in cut}
+    # As it comes out, not as it was asked for: sizes that cut the same regions are the same.
+    layout["region"] = [cut[0].y.stop, cut[0].x.stop]
+    recipe = recipe_of(cube, layout["variables"])
+    token = token_of(layout, recipe)
+    with _as_store_errors(ledger), ledger.lock():
+        begun = _prepare(ledger, cube, layout, recipe, resume=resume, overwrite=overwrite)
+        marks = {
+            name: mark
+            for name, mark in ledger.marks().items()
+            if name in regions and mark.recipe == token and ledger.holds(mark)
+        }
+        todo = [region for name, region in regions.items() if name not in marks]
+        kept = len(marks)
+        if todo:
+            ledger.reopen()
+        failed: dict[str, BaseException] = {}
+        jobs = [Job(ledger, layout, token, region) for region in todo]
+        for region, outcome in run(cube, jobs, progress=progress):
+            if isinstance(outcome, Mark):
+                marks[region.id] = outcome
+            else:
+                failed[region.id] = outcome
+        if failed:
+            raise _failure(ledger, len(regions), len(marks), failed)
+        if todo or begun or not ledger.published:
+            ledger.publish(marks[name] for name in regions)
     total: Counter[str] = Counter()
     for mark in marks.values():
         total.update(mark.counts)
     return WriteReport(str(store), len(times), len(todo), kept, dict(total))
 
 
-def _local(store: str | os.PathLike[str]) -> Path:
-    text = os.fspath(store)
-    if "://" in text:
-        raise StoreError(f"This version writes to local folders, not to {text.split('://')[0]}://.")
-    return Path(text).absolute()
+def _whole(region_size: Any) -> int:
+    if isinstance(region_size, bool) or not hasattr(region_size, "__index__"):
+        raise CubeError(f"region_size is a whole number of pixels, got {region_size!r}.")
+    return int(region_size)
+
+
+@contextlib.contextmanager
+def _as_store_errors(ledger: Ledger) -> Any:
+    """Let what the file system says about metadata come out as what is documented."""
+    try:
+        yield
+    except StoreError:
+        raise
+    except OSError as error:
+        raise StoreError(
+            f"{ledger.store} could not be written: {error}. What is there stays; the same call goes on."
+        ) from error
+
+
+def _failure(ledger: Ledger, regions: int, safe: int, failed: Mapping[str, BaseException]) -> StoreError:
+    name, error = next(iter(failed.items()))
+    old = f" The store that was there is kept in {ledger.replaced} until then."
+    failure = StoreError(
+        f"{len(failed)} of {regions} regions of {ledger.store} could not be written; {safe} are safe on "
+        f"disk, and the same call (without overwrite=True) does the rest. The store stays closed until "
+        f"then.{old if ledger.replaced.exists() else ''} First failure ({name}): "
+        f"{type(error).__name__}: {error}"
+    )
+    failure.__cause__ = error
+    return failure
 
 
 def _prepare(
@@ -199,27 +226,25 @@ def _prepare(
     *,
     resume: bool,
     overwrite: bool,
-) -> None:
-    """Begin a store, or make sure that the one that is there is the one that is meant."""
-    attributes = ledger.attributes()
-    ours = attributes is not None and ATTRIBUTE in attributes
-    # A run that was killed before its root waited has left metadata and the work folder, no data.
-    begun = ours or ledger.folder.is_dir()
-    if not begun and ledger.store.exists() and not _is_empty(ledger.store):
+) -> bool:
+    """Begin a store, or make sure that the one that is there is the one that is meant.
+
+    Returns whether metadata were put anew. Regions that are there are kept in either case, by their
+    marks.
+    """
+    if not (ledger.ours or ledger.vacant):
         raise StoreMismatchError(
             f"{ledger.store} exists and was not made by s2cube: choose another path, or remove it "
             "yourself."
         )
-    if ours and overwrite:
-        ledger.remove()
-        ours = False
-    if not ours:
-        ledger.folder.mkdir(parents=True, exist_ok=True)
+    if ledger.ours and overwrite:
+        ledger.set_aside()
+    made = (ledger.attributes() or {}).get(ATTRIBUTE)
+    if ledger.vacant or not isinstance(made, dict) or not {"layout", "recipe"} <= set(made):
+        # New, or a run was killed, or the root damaged, before there was anything to compare with.
         ledger.begin(*skeleton(cube, layout, recipe))
-        return
-    assert attributes is not None
-    made = attributes[ATTRIBUTE]
-    remedy = "pass overwrite=True to make it anew, or choose another path."
+        return True
+    remedy = "pass overwrite=True to replace it, or choose another path."
     if not resume:
         raise StoreMismatchError(f"{ledger.store} exists and resume=False: {remedy}")
     if differ := [key for key, value in layout.items() if made["layout"].get(key) != value]:
@@ -233,193 +258,7 @@ def _prepare(
             else f"made by\n{made['recipe'].get('history')}\nnow\n{recipe['history']}\n"
         )
         raise StoreMismatchError(f"{ledger.store} was made with other settings ({told}): {remedy}")
-
-
-def _is_empty(path: Path) -> bool:
-    return path.is_dir() and not any(path.iterdir())
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What one region task needs besides its piece of the cube."""
-
-    ledger: Ledger
-    layout: Mapping[str, Any]
-    token: str
-    region: Region
-
-    def cut(self, cube: xr.Dataset) -> xr.Dataset:
-        """Return the piece of `cube` that is computed, its graph culled to it."""
-        from dask.base import optimize
-
-        piece = cube[self.layout["variables"]].isel(y=self.region.y, x=self.region.x)
-        (culled,) = optimize(piece)
-        result: xr.Dataset = culled
-        return result
-
-
-def _run(
-    cube: xr.Dataset, jobs: Sequence[_Job], *, progress: bool
-) -> Iterator[tuple[Region, "Mark | BaseException"]]:
-    """Yield the outcome of each job: on the ambient client where there is one, else on threads."""
-    client = _ambient_client()
-    if client is not None:
-        yield from _run_on(client, cube, jobs, progress=progress)
-        return
-    for number, job in enumerate(jobs, start=1):
-        if progress and len(jobs) > 1:
-            print(f"region {number} of {len(jobs)}", file=sys.stderr)
-        with _bar(progress):
-            yield job.region, _write_region(job.cut(cube), job)
-
-
-def _bar(progress: bool) -> AbstractContextManager[Any]:
-    from dask.diagnostics.progress import ProgressBar
-
-    # Dask's own bar, which draws itself in a terminal and in a notebook alike.
-    return ProgressBar(minimum=0.5) if progress else nullcontext()
-
-
-def _ambient_client() -> Any:
-    """Return the client that the user has made, if any; `distributed` is not loaded to ask."""
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
-        return None
-    try:
-        client = distributed.default_client()
-    except ValueError:
-        return None
-    return client if client.status == "running" else None
-
-
-def _run_on(
-    client: Any, cube: xr.Dataset, jobs: Sequence[_Job], *, progress: bool
-) -> Iterator[tuple[Region, "Mark | BaseException"]]:
-    """Yield outcomes from a cluster: one task a region, one region a worker at a time."""
-    import cloudpickle
-    from distributed import as_completed
-
-    idle = list(client.scheduler_info(n_workers=-1)["workers"])
-    if not idle:
-        raise StoreError("The Dask client has no workers: start some, or close the client.")
-    running: dict[Any, tuple[Region, str]] = {}
-    done = as_completed()
-    waiting = iter(jobs)
-    finished = 0
-    while True:
-        while idle and (job := next(waiting, None)) is not None:
-            worker = idle.pop()
-            # Bytes, not a collection: the scheduler must see a region, never its inner tasks.
-            piece = cloudpickle.dumps((job.cut(cube), job))
-            with warnings.catch_warnings():
-                # A cube in memory has to travel; a lazy one is small.
-                warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
-                future = client.submit(
-                    _write_pickled,
-                    piece,
-                    key=f"s2cube-region-{job.region.id}-{job.token[:12]}",
-                    workers=[worker],
-                    allow_other_workers=True,
-                    pure=False,
-                )
-            running[future] = (job.region, worker)
-            done.add(future)
-        if not running:
-            return
-        future = next(done)
-        region, worker = running.pop(future)
-        idle.append(worker)
-        finished += 1
-        if progress:
-            print(f"region {finished} of {len(jobs)}", file=sys.stderr)
-        error = future.exception()
-        yield region, error if error is not None else future.result()
-
-
-def _write_pickled(piece: bytes) -> "Mark | BaseException":
-    import cloudpickle
-
-    return _write_region(*cloudpickle.loads(piece))
-
-
-def _write_region(piece: xr.Dataset, job: _Job) -> "Mark | BaseException":
-    """Compute and write one region, then mark it. Failures are returned: others go on."""
-    files = shard_files(job.region, job.layout)
-    try:
-        job.ledger.clear(files)
-        counts = _store_blocks(piece, job)
-        return job.ledger.mark(
-            job.region,
-            files,
-            recipe=job.token,
-            counts=counts,
-            version=_version(),
-        )
-    except Exception as error:  # noqa: BLE001 - whatever it was, the report tells it
-        return error
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("s2cube-ard")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def _store_blocks(piece: xr.Dataset, job: _Job) -> dict[str, int]:
-    """Write every variable of a region, whole shards at a time; return what was counted."""
-    import dask.array as da
-    import dask.config
-    import zarr
-    from dask.base import compute
-
-    shards = job.layout["shards"]
-    whole = (slice(0, job.layout["shape"][0]), job.region.y, job.region.x)
-    for axis, part in enumerate(whole):
-        if part.start % shards[axis]:
-            raise StoreError(
-                f"Region {job.region.id} does not start on a shard of {shards[axis]} px: two "
-                "owners of one shard would lose each other's data."
-            )
-    sources: list[Any] = []
-    targets: list[Any] = []
-    lost: list[Any] = []
-    for name in job.layout["variables"]:
-        data = piece[name].data
-        if name in schema.BANDS:
-            lost.append(count_blocks(clamped, data))
-            data = map_pixels(encode, data, dtype=np.int16)
-        # Dask cuts at the shards' edges, so that each is written once, by one task.
-        sources.append(da.asarray(data).rechunk(tuple(shards)))
-        targets.append(
-            zarr.open_array(job.ledger.store / name, mode="r+", config={"write_empty_chunks": True})
-        )
-    writing = da.store(sources, targets, regions=[whole] * len(sources), lock=False, compute=False)
-    kinds = {}
-    if PROVENANCE in piece:
-        kinds = {
-            kind.name.lower(): count_blocks(_equals, piece[PROVENANCE].data, value=int(kind))
-            for kind in Provenance
-        }
-    # Threads of this process, whatever the default is: on a worker the default would send the
-    # region's inner tasks back to the scheduler.
-    with dask.config.set(scheduler="threads", num_workers=_threads()):
-        _, found, clamps = compute(writing, kinds, lost)
-    counts = {name: int(count) for name, count in found.items() if count}
-    return {**counts, "clamped": int(sum(clamps))}
-
-
-def _equals(block: NDArray[np.uint8], *, value: int) -> int:
-    return int((block == value).sum())
-
-
-def _threads() -> int:
-    distributed = sys.modules.get("distributed")
-    if distributed is not None:
-        try:
-            return int(distributed.get_worker().state.nthreads)
-        except ValueError:
-            pass
-    return os.cpu_count() or 1
+    if all((ledger.store / name / "zarr.json").exists() for name in layout["variables"]):
+        return False
+    ledger.begin(*skeleton(cube, layout, recipe))
+    return True

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,8 +22,8 @@ import s2cube
 from s2cube import schema
 from s2cube.errors import CubeError, StoreError, StoreMismatchError, UnfinishedStoreError
 from s2cube.kernels.counts import encode
-from s2cube.schema import Provenance
-from s2cube.store import write
+from s2cube.schema import Provenance, Status
+from s2cube.store import run
 from s2cube.store.ledger import Ledger
 
 PIECES: dict[str, Any] = {"region_size": 300, "progress": False}
@@ -82,7 +83,7 @@ def test_comes_back_to_the_last_count(daily: xr.Dataset, tmp_path: Path) -> None
         np.testing.assert_array_equal(back[name].values, daily[name].values)
     assert back["sensor"] == "sentinel-2"
     assert back["processing_level"] == "L2A"
-    assert back.attrs["history"] == daily.attrs["history"]
+    assert back.attrs["history"].startswith(daily.attrs["history"] + "\nopen_daily(")
     shares = [report.observed, report.filled, report.never_observed]
     assert sum(shares) == pytest.approx(1)
     assert report.never_observed == pytest.approx(
@@ -110,7 +111,7 @@ def test_what_is_on_disk(daily: xr.Dataset, tmp_path: Path) -> None:
     # Blocks without any data are written too: absent would look like lost.
     assert (store / "B04" / "c" / "0" / "1" / "2").exists()
     assert not (tmp_path / "d.zarr.s2cube").exists(), "the work folder is gone when all is done"
-    marks = json.loads((store / "ledger" / "zarr.json").read_text())["attributes"]["marks"]
+    marks = json.loads((store / "ledger" / "zarr.json").read_text())["attributes"]["ledger"]
     assert [mark["region"] for mark in marks] == ["y0-300_x0-512", "y0-300_x512-530"]
 
 
@@ -158,7 +159,7 @@ def test_profile_and_region_size_change_no_value(daily: xr.Dataset, tmp_path: Pa
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, regions: int, error: BaseException) -> None:
     """Let some regions through, then fail as the disk or the machine would."""
-    real, done = write._store_blocks, []
+    real, done = run.store_blocks, []
 
     def fake(*args: Any) -> Any:
         if len(done) >= regions:
@@ -166,7 +167,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, regions: int, error: BaseExcepti
         done.append(1)
         return real(*args)
 
-    monkeypatch.setattr(write, "_store_blocks", fake)
+    monkeypatch.setattr(run, "store_blocks", fake)
 
 
 @pytest.mark.parametrize(
@@ -263,7 +264,7 @@ def test_other_settings_are_refused_and_nothing_is_lost(daily: xr.Dataset, tmp_p
         (daily.isel(x=slice(5, None)), PIECES, "another layout"),
         (daily[["B04", "provenance", "clear_age"]], PIECES, "variables"),
         (daily, {**PIECES, "profile": "balanced"}, "profile 'series', now 'balanced'"),
-        (daily, {**PIECES, "region_size": 1024}, "region_size"),
+        (daily, {**PIECES, "region_size": 100}, "region"),
         (schema.record(daily, "brighten", by=2), PIECES, "brighten"),
         (daily.assign(B04=daily["B04"] * np.float32(2)), PIECES, "steps in between"),
         (daily, {**PIECES, "resume": False}, "resume=False"),
@@ -276,6 +277,158 @@ def test_other_settings_are_refused_and_nothing_is_lost(daily: xr.Dataset, tmp_p
     report = daily.isel(time=slice(1, None)).s2.write_daily(store, overwrite=True, **PIECES)
     assert (report.written, report.days) == (2, 19)
     assert s2cube.open_daily(store).sizes["time"] == 19
+
+
+def test_a_store_that_is_replaced_is_kept_until_its_successor_is_finished(
+    daily: xr.Dataset, tmp_path: Path
+) -> None:
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(store, **PIECES)
+    old = content(store)
+    later = daily.isel(time=slice(1, None))
+    for _ in range(2):
+        with pytest.MonkeyPatch.context() as patch:
+            stop_after(patch, 1, OSError("source gone"))
+            with pytest.raises(StoreError, match=r"is kept in .*/d\.zarr\.s2cube/replaced"):
+                later.s2.write_daily(store, overwrite=True, **PIECES)
+        assert content(tmp_path / "d.zarr.s2cube" / "replaced") == old
+    assert later.s2.write_daily(store, **PIECES).kept == 1
+    assert s2cube.open_daily(store).sizes["time"] == 19
+    assert not (tmp_path / "d.zarr.s2cube").exists()
+
+
+def test_a_store_is_not_written_onto_itself(daily: xr.Dataset, tmp_path: Path) -> None:
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(store, **PIECES)
+    before = files(tmp_path)
+    part = s2cube.open_daily(store).isel(time=slice(0, 9))
+    for overwrite in (False, True):
+        with pytest.raises(CubeError, match="would read what it overwrites"):
+            part.s2.write_daily(store, overwrite=overwrite, **PIECES)
+    assert files(tmp_path) == before
+    assert part.s2.write_daily(tmp_path / "part.zarr", **PIECES).days == 9
+
+
+def test_a_shard_that_vanishes_is_not_taken_for_an_empty_one(
+    daily: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = run.store_blocks
+
+    def and_lose(piece: xr.Dataset, job: Any) -> Any:
+        done = real(piece, job)
+        (job.ledger.store / job.files("B08")[0]).unlink()
+        return done
+
+    monkeypatch.setattr(run, "store_blocks", and_lose)
+    with pytest.raises(StoreError, match="was written and is gone"):
+        daily.s2.write_daily(tmp_path / "d.zarr", **PIECES)
+    monkeypatch.undo()
+    assert daily.s2.write_daily(tmp_path / "d.zarr", **PIECES).written == 2
+
+
+def test_a_finished_store_is_closed_while_it_is_mended(daily: xr.Dataset, tmp_path: Path) -> None:
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(store, **PIECES)
+    whole = content(store)
+    (store / "provenance" / "c" / "0" / "0" / "0").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 0, OSError("source gone"))
+        with pytest.raises(StoreError, match="could not be written"):
+            daily.s2.write_daily(store, **PIECES)
+    with pytest.raises(UnfinishedStoreError):
+        s2cube.open_daily(store)
+    assert daily.s2.write_daily(store, **PIECES).written == 1
+    assert content(store) == whole
+
+
+def test_two_runs_at_once_are_refused(daily: xr.Dataset, tmp_path: Path) -> None:
+    store = tmp_path / "d.zarr"
+    with Ledger(store).lock(), pytest.raises(StoreError, match="Another run is writing"):
+        daily.s2.write_daily(store, **PIECES)
+    assert daily.s2.write_daily(store, **PIECES).written == 2
+
+
+def interrupted(daily: xr.Dataset, store: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 1, OSError("power"))
+        with pytest.raises(StoreError):
+            daily.s2.write_daily(store, **PIECES)
+
+
+def test_someone_elses_data_in_the_place_of_ours(daily: xr.Dataset, tmp_path: Path) -> None:
+    store = tmp_path / "d.zarr"
+    interrupted(daily, store)
+    shutil.rmtree(store)
+    (store / "B04").mkdir(parents=True)
+    (store / "B04" / "zarr.json").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(StoreMismatchError, match="not made by s2cube"):
+            daily.s2.write_daily(store, overwrite=overwrite, **PIECES)
+    assert (store / "B04" / "zarr.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        (".s2cube/root.json", "{"), (".s2cube/root.json", None), (".s2cube/marks", None), ("", None),
+        ("/B04/zarr.json", None), ("/zarr.json", "{}"), ("/ledger/zarr.json", None),
+        *((".s2cube/marks/y0-300_x0-512.json", text) for text in ("", "{", "[]", "{}", '{"region": 1}', "7")),
+    ],
+)  # fmt: skip
+def test_damage_is_mended_or_told(
+    daily: xr.Dataset, tmp_path: Path, where: str, what: str | None
+) -> None:
+    """Whatever is lost or garbled of an interrupted store: a rerun gives the whole, or says why not."""
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(tmp_path / "whole.zarr", **PIECES)
+    interrupted(daily, store)
+    path = Path(f"{store}{where}")
+    if what is not None:
+        path.write_text(what)
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    with pytest.raises(StoreError):
+        s2cube.open_daily(store)
+    if where == "/ledger/zarr.json":  # nothing tells any more that this was ours
+        with pytest.raises(StoreMismatchError, match="not made by s2cube"):
+            daily.s2.write_daily(store, **PIECES)
+    else:
+        daily.s2.write_daily(store, **PIECES)
+        assert content(store) == content(tmp_path / "whole.zarr")
+
+
+def test_places_where_no_store_can_be(daily: xr.Dataset, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "taken.zarr.s2cube").write_text("")
+    (tmp_path / "link.zarr").symlink_to(tmp_path / "nowhere")
+    for place in (
+        tmp_path / "file" / "d.zarr",
+        tmp_path / "taken.zarr",
+        tmp_path / "link.zarr",
+        "/",
+        None,
+        b"d",
+    ):
+        with pytest.raises(StoreError):
+            daily.s2.write_daily(place, **PIECES)
+    with pytest.raises(StoreError, match="no store at"):
+        s2cube.open_daily(tmp_path / "file")
+
+
+def test_reads_that_failed_are_counted(tmp_path: Path) -> None:
+    """A look that could not be read is filled like a cloud, but never silently."""
+    cube = s2cube.testing.simulate_cube(shape=(20, 20), seed=2, bands=["red"], end="2021-08-01")
+    cube["status"][3, :5] = Status.READ_FAILED
+    cube["status"][5, :2] = Status.READ_FAILED
+    daily = cube.s2.mask_clouds("scl").s2.fill_gaps(freq="5D")
+    report = daily.s2.write_daily(tmp_path / "d.zarr", progress=False)
+    assert report.counts["failed_looks"] == 7 * 20
+    assert "140 looks at a pixel" in str(report)
+    failed = s2cube.open_daily(tmp_path / "d.zarr")["failed_looks"]
+    assert failed.dims == ("y", "x")
+    np.testing.assert_array_equal(failed.values[:, 0], [2, 2, 1, 1, 1] + [0] * 15)
 
 
 def test_what_is_not_ours_is_never_touched(daily: xr.Dataset, tmp_path: Path) -> None:
@@ -297,13 +450,13 @@ def test_what_is_not_ours_is_never_touched(daily: xr.Dataset, tmp_path: Path) ->
 
 
 def test_bad_input(daily: xr.Dataset, cube: xr.Dataset, tmp_path: Path) -> None:
-    with pytest.raises(CubeError, match=r"run fill_gaps\(\) first"):
+    with pytest.raises(CubeError, match="is not filled"):
         cube.s2.write_daily(tmp_path / "d.zarr")
     with pytest.raises(CubeError, match="profile is one of series, balanced"):
         daily.s2.write_daily(tmp_path / "d.zarr", profile="wide")
     with pytest.raises(CubeError, match="above 0"):
         daily.s2.write_daily(tmp_path / "d.zarr", region_size=0)
-    with pytest.raises(StoreError, match="local folders, not to s3://"):
+    with pytest.raises(StoreError, match="local folders, not at s3://"):
         daily.s2.write_daily("s3://bucket/d.zarr")
     assert not list(tmp_path.iterdir())
 
@@ -323,9 +476,9 @@ def test_a_region_owns_whole_shards(daily: xr.Dataset, tmp_path: Path) -> None:
     daily.s2.write_daily(tmp_path / "d.zarr", **PIECES)
     ledger = Ledger(tmp_path / "d.zarr")
     layout = (ledger.attributes() or {})["s2cube"]["layout"]
-    job = write._Job(ledger, layout, "token", Region(slice(0, 256), slice(100, 356)))
+    job = run.Job(ledger, layout, "token", Region(slice(0, 256), slice(100, 356)))
     with pytest.raises(StoreError, match="two owners of one shard"):
-        write._store_blocks(job.cut(daily), job)
+        run.store_blocks(job.cut(daily), job)
 
 
 def test_progress_is_shown_and_can_be_silenced(
