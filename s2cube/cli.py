@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
 
 from s2cube import schema
 from s2cube.gapfill import fill_gaps
@@ -31,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Sentinel-2 as analysis-ready, gap-free daily cubes.",
         epilog="Run 's2cube COMMAND --help' for what a command needs.",
     )
+    parser.add_argument("--version", action="version", version=f"s2cube {version('s2cube-ard')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     demo = commands.add_parser(

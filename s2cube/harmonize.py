@@ -1,7 +1,7 @@
 """From what a source holds (counts, names, no-data) to the one convention of a cube."""
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import numpy as np
 import xarray as xr
@@ -67,7 +67,7 @@ def as_cube(
     *,
     scale: float | None = None,
     offset: float | Sequence[float] | None = None,
-    nodata: float | None = None,
+    nodata: float | Literal["none"] | None = None,
     crs: object = None,
     names: Mapping[str, str] | None = None,
     level: str | None = None,
@@ -89,8 +89,9 @@ def as_cube(
         Reflectance to add, one for all dates or one a date: 0 before processing baseline 04.00,
         -0.1 from it on, unless the provider has removed it. Needed where `scale` is.
     nodata
-        The count that stands for missing. Taken from ``_FillValue``, ``missing_value`` or ``nodata``
-        where the data carry it; float data are missing where NaN in any case.
+        The count that stands for missing: 0 in ESA's products; ``"none"`` where every count is data.
+        Needed for integers unless they carry ``_FillValue``, ``missing_value`` or ``nodata``; float
+        data are missing where NaN in any case.
     crs
         Coordinate reference system, in any form pyproj understands. Needed unless the data carry a
         CF grid mapping or have dimensions called latitude and longitude (then EPSG:4326).
@@ -122,6 +123,8 @@ def as_cube(
     np.float32(0.1234)
     """
     given = _one_dataset(ds)
+    if schema.PROVENANCE in given:
+        raise CubeError("The data are a filled cube already: use it as it is.")
     found = _found(given, names or {})
     dims = {old: new for old, new in found.items() if new in schema.DIMS}
     bands = {old: new for old, new in found.items() if new in schema.BANDS or new == SCL}
@@ -132,7 +135,8 @@ def as_cube(
         )
     # The grid mapping is found by its name, so read it before anything is renamed.
     system = _crs(given, crs, geographic=any(str(d).lower().startswith("lat") for d in dims))
-    ordered = _north_up(_lazy_where_on_disk(given[list(bands)]).rename({**dims, **bands}), offset)
+    chosen_bands = _unsigned(_lazy_where_on_disk(given[list(bands)]))
+    ordered = _north_up(chosen_bands.rename({**dims, **bands}), offset)
     chosen = _level(level, given, has_scl=SCL in ordered)
     facts = {
         band: _facts(ordered[band], scale, offset, nodata) for band in ordered.data_vars if band != SCL
@@ -161,7 +165,7 @@ def as_cube(
         cube,
         "as_cube",
         bands=sorted(map(str, facts)),
-        scale=sorted({factor for factor, _, _ in facts.values()}),
+        scale=sorted({float(factor) for factor, _, _ in facts.values()}),
         offset=sorted({float(o) for _, added, _ in facts.values() for o in np.atleast_1d(added)}),
         level=chosen,
     )
@@ -184,7 +188,10 @@ def _one_dataset(ds: xr.Dataset | xr.DataArray) -> xr.Dataset:
 
 def _found(ds: xr.Dataset, names: Mapping[str, str]) -> dict[Hashable, str]:
     """Return the cube's name of each dimension, band and SCL of `ds`, by its own name."""
-    if strange := [name for name in names if name not in ds.variables and name not in ds.dims]:
+    if not isinstance(names, Mapping):
+        raise CubeError(f"names maps your names to ours, got {names!r}.")
+    names = {str(mine): ours for mine, ours in names.items()}
+    if strange := sorted(set(names) - {str(name) for name in (*ds.variables, *ds.dims)}):
         raise CubeError(f"names speaks of {strange}, which the data do not have: {list(ds.variables)}.")
     found: dict[Hashable, str] = {}
     for old in (*ds.dims, *ds.data_vars):
@@ -221,11 +228,31 @@ def _lazy_where_on_disk(ds: xr.Dataset) -> xr.Dataset:
     return ds.chunk("auto") if on_disk else ds
 
 
+def _unsigned(ds: xr.Dataset) -> xr.Dataset:
+    """Return `ds` with counts that netCDF keeps as signed, and calls unsigned, brought back."""
+    wrapped = {
+        name: array.copy(data=map_pixels(_view_unsigned, array.data, dtype=f"u{array.dtype.itemsize}"))
+        for name, array in ds.items()
+        if array.dtype.kind == "i" and str(array.attrs.get("_Unsigned", "")).lower() == "true"
+    }
+    return ds.assign(wrapped)
+
+
+def _view_unsigned(block: NDArray) -> NDArray:
+    return block.view(f"u{block.dtype.itemsize}")
+
+
 def _north_up(ds: xr.Dataset, offset: float | Sequence[float] | None) -> xr.Dataset:
     """Return `ds` as ``(time, y, x)`` with y descending, x ascending and time sorted."""
     for dim in schema.DIMS:
         if dim not in ds.coords:
             raise CubeError(f"Dimension {dim!r} has no coordinate: give the data their {dim} values.")
+    for name, array in ds.items():
+        if set(array.dims) != set(schema.DIMS):
+            raise CubeError(
+                f"{name!r} has dimensions {array.dims}, a band has {schema.DIMS}: select one of the "
+                "others, or leave the variable out."
+            )
     ds = ds.transpose(*schema.DIMS)
     for dim, ascending in (("time", True), ("y", False), ("x", True)):
         index = ds.indexes[dim]
@@ -287,7 +314,7 @@ def _facts(
     array: xr.DataArray,
     scale: float | None,
     offset: float | Sequence[float] | None,
-    nodata: float | None,
+    nodata: float | Literal["none"] | None,
 ) -> tuple[float, float | Sequence[float], float | None]:
     """Return scale, offset and no-data of a band: what was given, else what the data say."""
     kept = {**array.encoding, **array.attrs}
@@ -297,6 +324,13 @@ def _facts(
         place = array.attrs if decoded else kept
         told = [place[key] for key in ("_FillValue", "missing_value", "nodata") if key in place]
         nodata = float(told[0]) if told and np.isfinite(told[0]) else None
+        if nodata is not None and nodata < 0 and array.dtype.kind == "u":
+            nodata += 2 ** (8 * array.dtype.itemsize)  # told in the signed type
+        if nodata is None and not decoded:
+            raise HarmonizationError(
+                f"{array.name!r} holds {array.dtype} and nothing says which count is missing: pass "
+                "nodata=0 (ESA's products), or nodata='none' where every count is data."
+            )
     if scale is not None and decoded and "scale_factor" in array.encoding:
         raise HarmonizationError(
             f"{array.name!r} has been scaled on opening (by scale_factor "
@@ -305,20 +339,22 @@ def _facts(
         )
     if scale is None and decoded:
         stored_as = np.dtype(kept.get("dtype", np.float32))
-        if "scale_factor" in kept or stored_as.kind == "f":
-            # xarray has applied them on opening; or nothing speaks of counts at all.
+        on_opening = "scale_factor" in array.encoding
+        if on_opening or (stored_as.kind == "f" and not is_lazy(array.data)):
+            # xarray has scaled them, or they can be looked at.
             scale, offset = 1.0, 0.0 if offset is None else offset
             _refuse_counts(array)
-    elif scale is None and "scale_factor" in array.attrs:
+    elif scale is None and float(array.attrs.get("scale_factor", 1)) < 0.01:
         scale = float(array.attrs["scale_factor"])
         offset = float(array.attrs.get("add_offset", 0.0)) if offset is None else offset
     if scale is None or offset is None:
         raise HarmonizationError(
-            f"{array.name!r} holds counts ({array.encoding.get('dtype', array.dtype)}) and nothing "
-            "says what they are worth: pass scale=1e-4 and offset=0 (processing baselines before "
-            "04.00, or offset already removed) or offset=-0.1 (04.00 and later)."
+            f"{array.name!r} ({array.encoding.get('dtype', array.dtype)}) does not say what its values "
+            "are worth: pass scale=1e-4 and offset=0 (processing baselines before 04.00, or offset "
+            "already removed) or offset=-0.1 (04.00 and later) for counts, scale=1 and offset=0 for "
+            "reflectance."
         )
-    if not scale > 0:
+    if not (isinstance(scale, (int, float, np.number)) and scale > 0):
         raise HarmonizationError(f"scale is the reflectance of one count, above 0; got {scale!r}.")
     if np.ndim(offset) not in (0, 1) or (
         np.ndim(offset) == 1 and len(np.atleast_1d(offset)) != len(array)
@@ -326,7 +362,7 @@ def _facts(
         raise HarmonizationError(
             f"offset is one number, or one a date ({len(array)}); got shape {np.shape(offset)}."
         )
-    return scale, offset, nodata
+    return scale, offset, None if nodata == "none" else float(nodata) if nodata is not None else None
 
 
 def _refuse_counts(array: xr.DataArray) -> None:

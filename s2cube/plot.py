@@ -74,7 +74,10 @@ def plot_true_color(
         steps = np.linspace(0, cube.sizes["time"] - 1, count).round().astype(int)
         frames = cube[names].isel(time=steps)
     else:
-        wanted = np.atleast_1d(np.asarray(dates, dtype="datetime64[ns]"))
+        try:
+            wanted = np.atleast_1d(np.asarray(dates, dtype="datetime64[ns]"))
+        except (TypeError, ValueError) as error:
+            raise CubeError(f"dates={dates!r} are no dates: {error}") from None
         frames = cube[names].sel(time=wanted, method="nearest")
     frames = frames.compute()
     image = np.stack([frames[name].values for name in names], axis=-1)

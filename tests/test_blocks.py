@@ -56,6 +56,12 @@ def test_halo(chunks: tuple, radius: float) -> None:
     np.testing.assert_array_equal(lazy.compute(scheduler="sync"), expected)
 
 
+def test_a_small_last_chunk_does_not_join_all() -> None:
+    status = da.zeros((1, 2051, 2051), chunks=(1, 1024, 1024), dtype=np.uint8)
+    grown = map_halo(grow_status, status, depth=(6, 6), dtype=np.uint8, radius=(6, 6), grown=(5,))
+    assert grown.chunks[1] == (1024, 1027)
+
+
 def repeat_sum(block: np.ndarray, other: np.ndarray, *, times: int) -> np.ndarray:
     return np.repeat((block + other).sum(axis=0, keepdims=True), times, axis=0).astype(np.int64)
 

@@ -123,6 +123,11 @@ def test_a_catalogue_is_whole_or_not_there(cube: xr.Dataset, tmp_path: Path) -> 
     with pytest.raises(CubeError, match="same dates"):
         write_catalog([counts, other], tmp_path / "b", collection="c")
     assert not (tmp_path / "b").exists()
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "thesis.tex").write_text("years of work")
+    with pytest.raises(FileExistsError, match="remove it yourself"):
+        write_catalog([counts], tmp_path / "own", collection="c")
+    assert (tmp_path / "own" / "thesis.tex").exists()
 
 
 def test_without_its_data_the_demo_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

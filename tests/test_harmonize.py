@@ -111,12 +111,19 @@ def test_offset_by_date() -> None:
         ("scale", "pass scale=1e-4 and offset=0"),
         ("offset", "pass scale=1e-4 and offset=0"),
         ("crs", "pass crs="),
+        ("nodata", "pass nodata=0"),
     ],
 )
 def test_what_it_cannot_know_it_asks_for(left_out: str, message: str) -> None:
     told = {key: value for key, value in KNOWN.items() if key != left_out}
     with pytest.raises(CubeError, match=message):
         s2cube.as_cube(counts(), **told)
+
+
+def test_every_count_may_be_data() -> None:
+    cube = s2cube.as_cube(counts(), **{**KNOWN, "nodata": "none"})
+    assert cube["B04"].values[0, 0, 0] == 0
+    assert cube["status"].values[0, 0, 0] == Status.CLEAR
 
 
 def test_level_is_asked_for_without_a_classification() -> None:
@@ -137,6 +144,15 @@ def test_bad_input() -> None:
         s2cube.as_cube(counts(), **{**KNOWN, "scale": 0.0})
     with pytest.raises(CubeError, match="has no coordinate"):
         s2cube.as_cube(counts().drop_vars("x"), **KNOWN)
+    with pytest.raises(CubeError, match="names maps your names"):
+        s2cube.as_cube(counts(), names=["B04"], **KNOWN)
+    with pytest.raises(HarmonizationError, match="above 0"):
+        s2cube.as_cube(counts(), **{**KNOWN, "scale": "1e-4"})
+    with pytest.raises(CubeError, match="'B04' has dimensions"):
+        s2cube.as_cube(counts().assign(B4=counts()["B4"].isel(t=0)), **KNOWN)
+    filled = s2cube.as_cube(counts(), **KNOWN).s2.fill_gaps()
+    with pytest.raises(CubeError, match="a filled cube already"):
+        s2cube.as_cube(filled, level="L2A")
     with pytest.raises(CubeError, match="got list"):
         s2cube.as_cube([1, 2], **KNOWN)  # type: ignore[arg-type]
     with pytest.raises(CubeError, match="no coordinate reference system"):
@@ -149,13 +165,39 @@ def test_float_counts_are_not_taken_for_reflectance() -> None:
     told = {"crs": "EPSG:32633", "level": "L2A"}
     with pytest.raises(HarmonizationError, match="these are counts"):
         s2cube.as_cube(floats, **told)
-    decoded = floats.chunk()
+    with pytest.raises(HarmonizationError, match=r"does not say what its values are worth"):
+        s2cube.as_cube(floats.chunk(), **told)
+    decoded = floats.copy()
     for array in decoded.data_vars.values():
         array.encoding = {"dtype": np.dtype("uint16"), "_FillValue": 0}
-    with pytest.raises(HarmonizationError, match=r"holds counts \(uint16\)"):
+    with pytest.raises(HarmonizationError, match=r"\(uint16\) does not say"):
         s2cube.as_cube(decoded, **told)
-    fine = s2cube.as_cube((floats / 10_000).assign(SCL=counts()["SCL"]), **told)
+    real = (floats / 10_000).assign(SCL=counts()["SCL"])
+    fine = s2cube.as_cube(real, **told)
     assert float(fine["B04"].max()) < 1
+    assert_same(s2cube.as_cube(real.chunk(), scale=1, offset=0, **told), fine)
+
+
+def test_a_scale_of_one_says_nothing() -> None:
+    """Some writers put it on every integer raster."""
+    ds = counts()
+    for array in ds.data_vars.values():
+        array.attrs = {"scale_factor": 1.0, "add_offset": 0.0, "_FillValue": 0}
+    with pytest.raises(HarmonizationError, match="does not say what its values are worth"):
+        s2cube.as_cube(ds, crs="EPSG:32633", level="L2A")
+
+
+def test_counts_kept_as_signed() -> None:
+    """netCDF's habit: uint16 as int16 with _Unsigned, and its fill value told as signed."""
+    plain, wrapped = counts(), counts()
+    plain["B4"][1, 1, 1] = wrapped["B4"][1, 1, 1] = 40_000
+    for name in ("B4", "B8"):
+        wrapped[name] = wrapped[name].astype(np.int16)
+        wrapped[name].attrs = {"_Unsigned": "true", "_FillValue": np.int16(-1)}
+    told = {key: value for key, value in KNOWN.items() if key != "nodata"}
+    expected = s2cube.as_cube(plain, nodata=65535, **told)
+    for ds in (wrapped, wrapped.chunk()):
+        assert_same(s2cube.as_cube(ds, **told), expected)
 
 
 def test_what_is_scaled_already_is_not_scaled_again() -> None:
@@ -238,7 +280,9 @@ def test_real_gfmap(real_data: Callable[[str], Path]) -> None:
     """Names like S2-L2A-B04, dimension t, counts wrapped into int16 by their producer."""
     path = real_data("s1s2_gfmap/cdse_sentinel2_l2a.nc")
     with xr.open_dataset(path, decode_coords="all", mask_and_scale=False) as ds:
-        cube = s2cube.as_cube(ds, scale=1e-4, offset=0)
+        cube = s2cube.as_cube(ds, scale=1e-4, offset=0, nodata="none")
+        truth = ds["S2-L2A-B04"].values.view("u2") / 10_000
+        np.testing.assert_allclose(cube["B04"].values, truth, atol=1e-6)
         assert "B04" in cube
         assert "SCL" in cube
         assert cube["processing_level"] == "L2A"
@@ -247,8 +291,10 @@ def test_real_gfmap(real_data: Callable[[str], Path]) -> None:
 def test_real_dekads(real_data: Callable[[str], Path]) -> None:
     path = real_data("s1s2_scaleag/inference_area_tevuren.nc")
     with xr.open_dataset(path, decode_coords="all", mask_and_scale=False) as ds:
-        cube = s2cube.as_cube(ds, scale=1e-4, offset=0, nodata=65535, level="L2A")
+        cube = s2cube.as_cube(ds, scale=1e-4, offset=0, level="L2A")
         assert cube.sizes["time"] == 36
+        missing = float((cube["status"] == Status.NO_DATA).mean())
+        assert 0.28 < missing < 0.30
 
 
 def test_real_known_answer(real_data: Callable[[str], Path]) -> None:

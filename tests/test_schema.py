@@ -59,6 +59,10 @@ def broken(cube: xr.Dataset) -> dict[str, tuple[xr.Dataset, str]]:
         "y ascending": (cube.isel(y=slice(None, None, -1)), "descend"),
         "uneven": (cube.isel(y=[0, 1, 5, 6]), "evenly spaced"),
         "nothing left": (cube.isel(x=slice(0, 0)), "empty along 'x'"),
+        "x descending": (cube.isel(x=slice(None, None, -1)), "'x' must ascend"),
+        "no date left": (cube.isel(time=slice(0, 0)), "has no date"),
+        "no coordinate": (cube.drop_vars("time"), "'time' has no coordinate"),
+        "nan": (cube.assign_coords(y=cube["y"].where(cube["y"] != cube["y"][3])), "evenly"),
         "no dates": (cube.assign_coords(time=np.arange(cube.sizes["time"])), "not datetime64"),
     }  # fmt: skip
 

@@ -1,8 +1,8 @@
 """``write_catalog``: dates of counts as Cloud-Optimized GeoTIFFs with STAC items, an archive on disk."""
 
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -42,7 +42,7 @@ def write_catalog(
         Datasets of integer counts, dims ``(time, y, x)``, of the same dates and place; one for each
         resolution. Variables are bands or ``SCL``; CRS in ``spatial_ref``.
     folder
-        Where to write; made anew if it is there without a catalogue, that is, unfinished.
+        Where to write; a folder that is not there yet, or is empty.
     collection
         Id of the collection.
     scale, offset, nodata
@@ -60,23 +60,24 @@ def write_catalog(
     CubeError
         The dates of the grids differ, or a band stands in two of them.
     FileExistsError
-        The archive exists.
+        There is something at `folder`.
     """
     import pystac
 
     grids = list(grids)
     folder = Path(folder)
     path = folder / "catalog.json"
-    if path.exists():
-        raise FileExistsError(f"{path} exists: remove the archive to write it anew.")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists: choose another folder, or remove it yourself.")
     names = [str(name) for grid in grids for name in grid.data_vars]
     if len(set(names)) < len(names):
         raise CubeError(f"Each band belongs to one grid, got {sorted(names)}.")
     times = grids[0]["time"].values
     if any(not np.array_equal(grid["time"].values, times) for grid in grids[1:]):
         raise CubeError("The grids differ in dates: select the same dates of each.")
-    partial = folder.with_name(f"{folder.name}-unfinished")
-    shutil.rmtree(partial, ignore_errors=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # pystac would take a suffix of a temporary name for that of a file.
+    partial = Path(mkdtemp(prefix=f"{folder.name}-unfinished-", dir=folder.parent))
     catalog = pystac.Catalog(collection, f"Archive of {collection}", title=collection)
     raster = {"scale": scale, "offset": offset, "nodata": nodata}
     for step, time in enumerate(times):
@@ -90,7 +91,8 @@ def write_catalog(
         catalog.add_item(item)
     catalog.normalize_hrefs(str(partial))
     catalog.save(catalog_type=pystac.CatalogType.SELF_CONTAINED)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        folder.rmdir()
     partial.rename(folder)
     return path
 

@@ -142,7 +142,7 @@ def fill_gaps(
 def check_method(method: str | None, *, causal: bool) -> str:
     """Return the name of a method that can do what is asked, the default's for None."""
     name = DEFAULT if method is None else method
-    if name not in _METHODS:
+    if not isinstance(name, str) or name not in _METHODS:
         raise CubeError(f"Unknown filling method {name!r}; known: {', '.join(_METHODS)}.")
     if causal and _METHODS[name].two_sided:
         raise CubeError(
@@ -162,11 +162,17 @@ def _all_finite(*blocks: NDArray[np.float32]) -> NDArray[np.bool_]:
 def _targets(days: NDArray[np.int32], freq: str, dates: Any) -> NDArray[np.int32]:
     """Return the asked dates as days since 1970-01-01."""
     import pandas as pd
+    from pandas.tseries.frequencies import to_offset
 
     first, last = (pd.Timestamp(int(day), unit="D") for day in (days[0], days[-1]))
     try:
-        asked = pd.date_range(first, last, freq=freq) if dates is None else pd.DatetimeIndex(dates)
-    except (ValueError, TypeError) as error:
+        if dates is None:
+            if pd.Timestamp(first) + to_offset(freq) < first + pd.Timedelta(days=1):
+                raise ValueError("it is shorter than a day")
+            asked = pd.date_range(first, last, freq=freq)
+        else:
+            asked = pd.DatetimeIndex(np.atleast_1d(np.asarray(dates)))
+    except (ValueError, TypeError, OverflowError) as error:
         what = f"freq={freq!r}" if dates is None else "dates"
         raise CubeError(f"{what} names no dates: {error}") from None
     if len(asked) == 0:

@@ -87,6 +87,8 @@ def mask_clouds(
 
 def _masked_states(classes: Iterable[str]) -> list[int]:
     known = [status.name.lower() for status in Status if Status.CLEAR < status < Status.SATURATED]
+    if not isinstance(classes, Iterable):
+        raise CubeError(f"classes are names of states, got {classes!r}.")
     asked = [classes] if isinstance(classes, str) else list(classes)
     if unknown := [name for name in asked if name not in known]:
         raise CubeError(f"Unknown classes {unknown}; classes to mask are among {known}.")

@@ -21,6 +21,10 @@ GROWN: Final = (int(Status.THIN_CLOUD), int(Status.SHADOW), int(Status.CLOUD))
 """What a buffer grows: SCL 3, 8, 9 and 10. Snow, water and missing data have no soft edge."""
 
 
+FARTHEST: Final = 10_000
+"""Metres: a buffer beyond it is a slip."""
+
+
 def cloud_mask(cube: xr.Dataset, method: str = "scl", *, buffer: float | None = None) -> xr.Dataset:
     """Tell, for every look at every pixel, whether it is clear, lazily.
 
@@ -57,7 +61,7 @@ def cloud_mask(cube: xr.Dataset, method: str = "scl", *, buffer: float | None = 
     >>> mask["status"].dtype
     dtype('uint8')
     """
-    if method not in _METHODS:
+    if not isinstance(method, str) or method not in _METHODS:
         raise CubeError(f"Unknown mask method {method!r}; known: {', '.join(_METHODS)}.")
     cube = schema.validate(cube)
     status = _METHODS[method](cube)
@@ -91,8 +95,12 @@ def _status_of_scl(scl: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _radius(cube: xr.Dataset, buffer: float) -> tuple[float, float]:
     """Return `buffer` metres in pixels along y and x."""
-    if not (math.isfinite(buffer) and buffer >= 0):
+    if isinstance(buffer, bool) or not isinstance(buffer, (int, float, np.number)):
         raise CubeError(f"buffer is a distance in metres, 0 or more; got {buffer!r}.")
+    if not 0 <= buffer <= FARTHEST:
+        raise CubeError(
+            f"buffer is a distance in metres, 0 or more; got {buffer!r} (at most {FARTHEST})."
+        )
     geobox = schema.geobox_of(cube)
     dx, dy = abs(geobox.transform.a), abs(geobox.transform.e)
     if geobox.crs is not None and geobox.crs.geographic:

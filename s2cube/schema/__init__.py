@@ -37,6 +37,7 @@ from s2cube.schema.tables import (
     band_ids,
     find_band,
     flag_attrs,
+    names_of,
     scl_attrs,
     status_attrs,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "flag_attrs",
     "geobox_of",
     "grid_coords",
+    "names_of",
     "parse_crs",
     "pick_bands",
     "record",

@@ -99,7 +99,11 @@ def validate(
         )
     for name in [*held, *(name for name in (SCL, STATUS) if name in cube)]:
         _validate_variable(cube[name])
+    if missing := [dim for dim in DIMS if dim not in cube.indexes]:
+        raise CubeError(f"Dimension {missing[0]!r} has no coordinate: give the cube its values.")
     times = cube.indexes["time"]
+    if len(times) == 0:
+        raise CubeError("The cube has no date: what was selected left none.")
     if times.dtype.kind != "M":
         raise CubeError(f"'time' is {times.dtype}, not datetime64: decode it (xarray.decode_cf).")
     if not times.is_monotonic_increasing or not times.is_unique:
@@ -107,8 +111,11 @@ def validate(
             "'time' must be sorted and unique: use cube.sortby('time'), and merge looks of the same "
             "time (open_stac(groupby='solar_day') does)."
         )
-    if geobox_of(cube).transform.e > 0:
+    transform = geobox_of(cube).transform
+    if transform.e > 0:
         raise CubeError("'y' must descend (north up): cube.sortby('y', ascending=False).")
+    if transform.a < 0:
+        raise CubeError("'x' must ascend: cube.sortby('x').")
     if level is not None:
         got = str(cube.coords["processing_level"].item()) if "processing_level" in cube.coords else ""
         if got != level:

@@ -174,10 +174,18 @@ def band_id(name: object) -> str:
 
 def band_ids(names: str | Iterable[str]) -> list[str]:
     """Return the ids of `names` (one name or several), without repetition, in order."""
-    names = [names] if isinstance(names, str) else list(names)
-    if not names:
+    return list(dict.fromkeys(band_id(name) for name in names_of(names)))
+
+
+def names_of(names: object) -> list[str]:
+    """Return one name or several as a list; refuse anything else, and nothing at all."""
+    if isinstance(names, str):
+        return [names]
+    if not isinstance(names, Iterable):
+        raise CubeError(f"Bands are given by name, one or several; got {names!r}.")
+    if not (found := list(names)):
         raise CubeError("No band asked for: `bands` is empty.")
-    return list(dict.fromkeys(band_id(name) for name in names))
+    return found
 
 
 def band_attrs(band: str) -> dict[str, Any]:

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from s2cube import schema
 from s2cube.errors import CatalogError, CubeError
 from s2cube.sources.items import Box
@@ -25,16 +27,19 @@ def lonlat_box(bbox: Sequence[float] | None, geometry: Any, geobox: "GeoBox | No
     if sum(part is not None for part in (bbox, geometry, geobox)) > 1:
         raise CubeError("Give one of bbox=, geometry= and geobox=, not several.")
     if geobox is not None:
-        if geobox.crs is None:
-            raise CubeError("geobox= has no CRS.")
+        if getattr(geobox, "crs", None) is None:
+            raise CubeError(f"geobox= is an odc.geo.geobox.GeoBox with a CRS, got {geobox!r}.")
         return _box(geobox.geographic_extent.boundingbox)
     if geometry is not None:
         return _box(_geometry(geometry).to_crs("epsg:4326").boundingbox)
     if bbox is None:
         return None
-    if len(bbox) != 4 or not all(math.isfinite(edge) for edge in bbox):
-        raise CubeError(f"bbox is (west, south, east, north) in degrees, got {bbox!r}.")
-    west, south, east, north = (float(edge) for edge in bbox)
+    try:
+        west, south, east, north = (float(edge) for edge in bbox)
+    except (TypeError, ValueError):
+        raise CubeError(
+            f"bbox is (west, south, east, north) in degrees, got {bbox!r}; a shape goes into geometry=."
+        ) from None
     if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south < north <= 90):
         raise CubeError(
             f"bbox is (west, south, east, north) in degrees, south below north; got {bbox!r}."
@@ -56,7 +61,10 @@ def _geometry(geometry: Any) -> Any:
 
     if isinstance(geometry, Geometry):
         return geometry
-    return Geometry(getattr(geometry, "__geo_interface__", geometry), "epsg:4326")
+    try:
+        return Geometry(getattr(geometry, "__geo_interface__", geometry), "epsg:4326")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CubeError(f"geometry is GeoJSON or a shapely geometry in degrees: {error!r}.") from None
 
 
 def target_grid(
@@ -101,33 +109,43 @@ def target_grid(
         raise CatalogError("The items do not say where their pixels are (no proj:): pass geobox=.")
     system: Any = schema.parse_crs(crs) if crs is not None else systems[0]
     same = [grid for grid in native if grid.crs == system]
-    if resolution is None:
-        if not same:
-            raise CubeError(f"The items are not in {system}: pass resolution= in its units.")
-        resolution = min(abs(grid.transform.a) for grid in same)
-    if not resolution > 0:
-        raise CubeError(f"resolution is a pixel size above 0, got {resolution!r}.")
+    finest = min(same, key=lambda grid: abs(grid.transform.a * grid.transform.e), default=None)
+    if resolution is not None:
+        steps = (_size(resolution), _size(resolution))
+    elif finest is not None:
+        steps = (abs(finest.transform.a), abs(finest.transform.e))
+    else:
+        raise CubeError(f"The items are not in {system}: pass resolution= in its units.")
     if area is None:
         extent = bbox_union(grid.extent.to_crs(system).boundingbox for grid in native)
     else:
         # Many points along the edges: in another CRS they are curves.
         extent = box(*area, "epsg:4326").segmented(1 / 60).to_crs(system).boundingbox
-    anchor = min(same, key=lambda grid: abs(grid.transform.a)).transform if same else None
-    return _snapped(extent, system, resolution, (anchor.c, anchor.f) if anchor else (0.0, 0.0))
+    origin = (finest.transform.c, finest.transform.f) if finest is not None else (0.0, 0.0)
+    return _snapped(extent, system, steps, origin)
 
 
-def _snapped(extent: Any, system: Any, resolution: float, origin: tuple[float, float]) -> "GeoBox":
+def _size(resolution: Any) -> float:
+    if isinstance(resolution, bool) or not isinstance(resolution, (int, float, np.number)):
+        raise CubeError(f"resolution is one number, the size of a square pixel; got {resolution!r}.")
+    if not resolution > 0:
+        raise CubeError(f"resolution is a pixel size above 0, got {resolution!r}.")
+    return float(resolution)
+
+
+def _snapped(
+    extent: Any, system: Any, steps: tuple[float, float], origin: tuple[float, float]
+) -> "GeoBox":
     """Return the smallest grid over `extent` whose pixel edges pass through `origin`."""
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
     # A hair's breadth beyond an edge is rounding, not a wish for one more pixel.
     hair = 1e-3
-    x0, y0 = origin
-    left = math.floor((extent.left - x0) / resolution + hair)
-    right = math.ceil((extent.right - x0) / resolution - hair)
-    bottom = math.floor((extent.bottom - y0) / resolution + hair)
-    top = math.ceil((extent.top - y0) / resolution - hair)
+    (x0, y0), (dx, dy) = origin, steps
+    left = math.floor((extent.left - x0) / dx + hair)
+    right = math.ceil((extent.right - x0) / dx - hair)
+    bottom = math.floor((extent.bottom - y0) / dy + hair)
+    top = math.ceil((extent.top - y0) / dy - hair)
     shape = (max(top - bottom, 1), max(right - left, 1))
-    transform = Affine(resolution, 0, x0 + left * resolution, 0, -resolution, y0 + top * resolution)
-    return GeoBox(shape, transform, system)
+    return GeoBox(shape, Affine(dx, 0, x0 + left * dx, 0, -dy, y0 + top * dy), system)

@@ -190,9 +190,7 @@ def scenes_of(
 
 
 def _asked(bands: str | Iterable[str]) -> list[str]:
-    names = [bands] if isinstance(bands, str) else list(bands)
-    if not names:
-        raise CatalogError("No band asked for: `bands` is empty.")
+    names = schema.names_of(bands)
     found = [schema.SCL if str(n).upper() == schema.SCL else schema.band_id(n) for n in names]
     if found == [schema.SCL]:
         raise CatalogError("SCL alone is no cube: ask for at least one reflectance band.")

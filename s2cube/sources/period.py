@@ -1,5 +1,8 @@
 """Dates and periods, as users write them."""
 
+import re
+from datetime import date
+from datetime import datetime as dt
 from typing import Any
 
 import numpy as np
@@ -49,12 +52,23 @@ def period(datetime: Any) -> tuple[np.datetime64, np.datetime64]:
     return start, end
 
 
-def _naive_period(pd: Any, text: Any) -> tuple[np.datetime64, np.datetime64]:
-    """Return the first and last second of a date, month or year, or of a moment."""
-    if isinstance(text, str) and len(text) <= 10:
-        period = pd.Period(text)
+def _naive_period(pd: Any, end: Any) -> tuple[np.datetime64, np.datetime64]:
+    """Return the first and last moment of a date, month or year, or of a moment."""
+    if isinstance(end, str) and not re.match(r"\d{4}(-\d\d)?(-\d\d)?([T ].*)?$", end):
+        raise ValueError(f"{end!r} does not begin with a year, as in 2020, 2020-06 or 2020-06-15")
+    whole = isinstance(end, str) and len(end) <= 10
+    if isinstance(end, pd.Period) or whole:
+        period = pd.Period(end)
         return period.start_time.to_datetime64(), period.end_time.to_datetime64()
-    stamp = pd.Timestamp(text)
+    day = isinstance(end, np.datetime64) and end.dtype == "datetime64[D]"
+    if day or (isinstance(end, date) and not isinstance(end, dt)):
+        period = pd.Period(pd.Timestamp(end), freq="D")
+        return period.start_time.to_datetime64(), period.end_time.to_datetime64()
+    if not isinstance(end, (str, dt, np.datetime64)):
+        raise TypeError(f"{end!r} is a {type(end).__name__}")
+    stamp = pd.Timestamp(end)
+    if stamp is pd.NaT:
+        raise ValueError("not a time")
     if stamp.tzinfo is not None:
         stamp = stamp.tz_convert("UTC").tz_localize(None)
     return stamp.to_datetime64(), stamp.to_datetime64()

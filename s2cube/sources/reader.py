@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
-from s2cube.errors import ReadError
+from s2cube.errors import CubeError, ReadError
 from s2cube.kernels.counts import read_failed_value
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Driver:
 
     def __post_init__(self) -> None:
         if self.on_read_error not in ("raise", "mark"):
-            raise ValueError(f"on_read_error is 'raise' or 'mark', got {self.on_read_error!r}.")
+            raise CubeError(f"on_read_error is 'raise' or 'mark', got {self.on_read_error!r}.")
 
     @property
     def _rio(self) -> "RioDriver":

@@ -96,7 +96,7 @@ def open_stac(
     CubeError
         An argument is wrong, or the items leave CRS or resolution open.
     HarmonizationError
-        An item does not declare what its counts are worth.
+        An item does not declare what its counts are worth, or items differ in it.
     ReadError
         On computing, a file cannot be read.
 
@@ -107,6 +107,8 @@ def open_stac(
     ...     "archive/catalog.json", bbox=(22.1, 45.2, 22.2, 45.3), datetime="2020", bands=["red", "nir"]
     ... )  # doctest: +SKIP
     """
+    if chunks is not None and not (isinstance(chunks, Mapping) and set(chunks) <= set(schema.DIMS)):
+        raise CubeError(f"chunks maps time, y and x to sizes, or is None; got {chunks!r}.")
     area = lonlat_box(bbox, geometry, geobox)
     items = _selected(read_items(source), area, datetime)
     scenes, wanted = scenes_of(items, bands)
@@ -153,7 +155,7 @@ def _selected(items: list[Any], area: Box | None, datetime: Any) -> list[Any]:
             raise CatalogError(
                 f"No item meets the area {tuple(round(edge, 5) for edge in area)} (west, south, east, "
                 f"north); the {len(items)} items lie within "
-                f"{tuple([*edges[:, :2].min(0).tolist(), *edges[:, 2:].max(0).tolist()])}."
+                f"{(*edges[:, :2].min(0).tolist(), *edges[:, 2:].max(0).tolist())}."
             )
         items = inside
     if datetime is not None:

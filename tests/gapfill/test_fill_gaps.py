@@ -93,6 +93,7 @@ def test_dates_and_freq(clear: xr.Dataset) -> None:
     some = ["2021-07-01", "2021-09-15", "2022-03-01"]
     picked = clear.s2.fill_gaps("linear", dates=some)
     assert_same(picked.drop_attrs(deep=False), daily.sel(time=some).drop_attrs(deep=False))
+    assert clear.s2.fill_gaps(dates="2021-07-01").sizes["time"] == 1
     monthly = clear.s2.fill_gaps("linear", freq="MS")
     assert [str(t)[:10] for t in monthly["time"].values[:2]] == ["2021-06-01", "2021-07-01"]
 
@@ -135,6 +136,11 @@ def test_bad_input(clear: xr.Dataset) -> None:
         clear.s2.fill_gaps("linear", causal=True)
     with pytest.raises(CubeError, match="freq='often' names no dates"):
         clear.s2.fill_gaps(freq="often")
+    for slip in ("0D", "1ns", "6h", "-1D"):
+        with pytest.raises(CubeError, match="names no dates"):
+            clear.s2.fill_gaps(freq=slip)
+    with pytest.raises(CubeError, match="Unknown filling method"):
+        clear.s2.fill_gaps(["linear"])
     with pytest.raises(CubeError, match="would be invented"):
         clear.s2.fill_gaps(dates=["1999-01-01"])
     with pytest.raises(CubeError, match="would be invented"):

@@ -120,6 +120,13 @@ def test_bad_input(cube: xr.Dataset) -> None:
         cube.s2.mask_clouds(buffer=-5)
     with pytest.raises(CubeError, match="metres, 0 or more"):
         cube.s2.mask_clouds(buffer=float("nan"))
+    for slip in ("60", [60], True, 1e9):
+        with pytest.raises(CubeError, match="metres, 0 or more"):
+            cube.s2.mask_clouds(buffer=slip)
+    with pytest.raises(CubeError, match="names of states"):
+        cube.s2.mask_clouds(classes=None)
+    with pytest.raises(CubeError, match="Unknown mask method"):
+        cube.s2.cloud_mask(["scl"])
     with pytest.raises(CubeError, match=r"Unknown classes \['clouds'\]"):
         cube.s2.mask_clouds(classes=["clouds"])
     with pytest.raises(CubeError, match="needs level L2A, the cube is L1C"):

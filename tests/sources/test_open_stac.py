@@ -1,14 +1,16 @@
 """open_stac: the right pixels, at the right place, of the right scene."""
 
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pystac
 import pytest
 import rasterio.errors
 from affine import Affine
-from archive import CRS, ORIGIN, flat, ramp, scene
+from archive import CRS, ORIGIN, flat, ramp, scene, write_tif
 from compare import assert_same
 from odc.geo.geobox import GeoBox
 
@@ -169,7 +171,7 @@ def test_older_versions_of_a_tile_are_dropped_by_number(tmp_path: Path) -> None:
     assert cube["processing_baseline"].values.tolist() == ["05.10"]
     assert cube["platform"].values.tolist() == ["sentinel-2a"]
     assert cube["relative_orbit"].values.tolist() == [79]
-    assert cube["datatake"].values.tolist() == [FACTS["s2:datatake_id"]]
+    assert cube["datatake"].values.tolist() == ["GS2A_20200605T100031_025870"]
 
 
 def test_parts_of_a_split_tile_stay_both(tmp_path: Path) -> None:
@@ -270,6 +272,97 @@ def test_same_time_of_two_datatakes_is_said(tmp_path: Path) -> None:
 def test_periods(tmp_path: Path, datetime: Any, days: list[int]) -> None:
     cube = s2cube.open_stac(pair(tmp_path), datetime=datetime)
     assert cube.indexes["time"].day.tolist() == days
+
+
+@pytest.mark.parametrize(
+    "end", [date(2020, 6, 10), np.datetime64("2020-06-10"), pd.Timestamp("2020-06-10T12:00+02:00")]
+)
+def test_days_are_whole_and_times_have_zones(tmp_path: Path, end: Any) -> None:
+    cube = s2cube.open_stac(pair(tmp_path), datetime=(date(2020, 6, 5), end))
+    assert cube.indexes["time"].day.tolist() == [5, 10]
+
+
+def test_times_of_items_have_zones_too(tmp_path: Path) -> None:
+    item = pair(tmp_path)[0]
+    item.datetime = datetime(2020, 6, 5, 12, 5, tzinfo=timezone(timedelta(hours=2)))
+    assert str(s2cube.open_stac(item)["time"].values[0])[:16] == "2020-06-05T10:05"
+
+
+def test_items_with_the_same_id(tmp_path: Path) -> None:
+    one, two = pair(tmp_path)
+    two.id = one.id
+    cube = s2cube.open_stac([one, two])
+    np.testing.assert_array_equal(cube["B04"].values[:, 0, 0], np.float32([1e-4, 7e-4]))
+
+
+def test_items_across_the_antimeridian_and_without_bbox(tmp_path: Path) -> None:
+    east = {"origin": (690_000.0, 1_000_000.0), "crs": "EPSG:32660"}
+    items = [
+        scene(tmp_path, str(day), f"2020-06-{day:02}T10:00", {"B04": flat(day)}, **east)
+        for day in (1, 2)
+    ]
+    west, south, _, north = items[0].bbox
+    items[0].bbox = [west - 0.01, south, -179.0, north]
+    items[1].bbox = None
+    cube = s2cube.open_stac(items, bbox=(west, south, west + 0.002, north))
+    assert cube.sizes["time"] == 2
+
+
+def test_versions_of_one_datatake(tmp_path: Path) -> None:
+    """The id of a datatake ends in the baseline, so a reprocessed scene has another."""
+    versions = [
+        scene(
+            tmp_path, f"v{baseline}", f"2020-06-05T10:00:3{n}", {"B04": flat(n)},
+            properties={**FACTS, "s2:processing_baseline": baseline,
+                        "s2:datatake_id": f"GS2A_20200605T100031_025870_N{baseline}"},
+        )
+        for n, baseline in ((1, "02.14"), (2, "05.00"))
+    ]  # fmt: skip
+    cube = s2cube.open_stac(versions)
+    assert cube.sizes["time"] == 1
+    assert (cube["B04"] == np.float32(2e-4)).all()
+
+
+def test_scales_within_a_step(tmp_path: Path) -> None:
+    """Neighbours whose counts mean different things: each by its own."""
+    left, right = neighbours(tmp_path)
+    for key in ("B04", "B08"):
+        right.assets[key].extra_fields["raster:bands"][0]["scale"] = 2e-4
+    cube = s2cube.open_stac([left, right]).isel(time=0, y=3)
+    np.testing.assert_allclose(cube["B04"].values[[0, -1]], [0.01, 0.06], atol=1e-7)
+
+
+def test_pixels_need_not_be_square(tmp_path: Path) -> None:
+    item = scene(tmp_path, "a", "2020-06-05T10:00", {"B04": ramp()})
+    tall = Affine(10, 0, ORIGIN[0], 0, -20, ORIGIN[1])
+    write_tif(tmp_path / "a" / "B04.tif", ramp(), tall, CRS, 0)
+    item.assets["B04"].extra_fields["proj:transform"] = list(tall[:6])
+    cube = s2cube.open_stac(item)
+    np.testing.assert_array_equal(cube["B04"].values[0], ramp() / np.float32(1e4))
+
+
+def test_unknown_types_of_data_are_not_guessed(tmp_path: Path) -> None:
+    item = scene(tmp_path, "f", "2020-06-05T10:00", {"B04": np.full((20, 24), 0.25, "f4")})
+    item.assets["B04"].extra_fields["raster:bands"] = [{"scale": 1.0, "offset": 0.0}]
+    with pytest.raises(HarmonizationError, match="add data_type"):
+        s2cube.open_stac(item)
+    item.assets["B04"].extra_fields["raster:bands"] = [
+        {"scale": 1.0, "offset": 0.0, "data_type": "float32"}
+    ]
+    assert (s2cube.open_stac(item)["B04"] == 0.25).all()
+
+
+def test_coarse_grids_in_degrees_are_averaged_too(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(1000, 3000, (400, 400)).astype(np.uint16)
+    item = scene(tmp_path, "n", "2020-06-05T10:00", {"B04": noise})
+    coarse = s2cube.open_stac(item, crs="EPSG:4326", resolution=0.002)["B04"].values
+    nearest = s2cube.open_stac(item, crs="EPSG:4326", resolution=0.002, resampling="nearest")[
+        "B04"
+    ].values
+    inner = np.isfinite(coarse)
+    assert coarse[inner].std() < 0.3 * np.nanstd(nearest)
+    fine = s2cube.open_stac(item, crs="EPSG:4326", resolution=0.00005)["B04"]
+    assert float(fine.max()) > 0.25, "finer than the source: interpolated, not averaged"
 
 
 def test_bands_by_any_name(tmp_path: Path) -> None:
@@ -432,7 +525,7 @@ def test_items_with_epsg_codes_of_older_stac(tmp_path: Path) -> None:
 def test_scales_that_differ_are_not_mixed(tmp_path: Path) -> None:
     one, two = pair(tmp_path)
     two.assets["B04"].extra_fields["raster:bands"][0]["scale"] = 2.75e-5
-    with pytest.raises(HarmonizationError, match="differ in scale or no-data of B04"):
+    with pytest.raises(HarmonizationError, match="differ in scale, no-data or data type of B04"):
         s2cube.open_stac([one, two])
     assert s2cube.open_stac([one, two], bands=["B11"]).sizes["time"] == 2
 
@@ -465,7 +558,7 @@ def test_bad_input(tmp_path: Path) -> None:
         ([1], {}, CatalogError, "Expected pystac Items, got int"),
         (items, {"bands": ["B12"]}, CatalogError, "S2_05 has no B12; its assets: B04, B11, SCL"),
         (items, {"bands": ["ultraviolet"]}, CubeError, "no Sentinel-2 band"),
-        (items, {"bands": []}, CatalogError, "No band"),
+        (items, {"bands": []}, CubeError, "No band"),
         (items, {"bands": ["SCL"]}, CatalogError, "at least one reflectance"),
         (items, {"datetime": "2031"}, CatalogError, "from 2020-06-05T10:00:00 to 2020-06-10"),
         (items, {"datetime": "2020-07/2020-06"}, CubeError, "ends before it starts"),
@@ -477,7 +570,20 @@ def test_bad_input(tmp_path: Path) -> None:
         (items, {"bbox": (15, 48, 16)}, CubeError, "west, south, east, north"),
         (items, {"bbox": (15, 48, 16, 49), "geometry": {}}, CubeError, "Give one of"),
         (items, {"resolution": -1}, CubeError, "above 0"),
-        (items, {"geobox": GeoBox((4, 4), Affine.identity(), None)}, CubeError, "has no CRS"),
+        (items, {"geobox": GeoBox((4, 4), Affine.identity(), None)}, CubeError, "with a CRS"),
+        (items, {"geobox": "here"}, CubeError, "with a CRS"),
+        (items, {"bbox": "15,48,16,49"}, CubeError, "in degrees"),
+        (items, {"bbox": (15, None, 16, 49)}, CubeError, "in degrees"),
+        (items, {"geometry": "area.geojson"}, CubeError, "GeoJSON"),
+        (items, {"bands": 4}, CubeError, "by name"),
+        (items, {"resolution": "10"}, CubeError, "one number"),
+        (items, {"resolution": (10, 10)}, CubeError, "one number"),
+        (items, {"chunks": "auto"}, CubeError, "maps time, y and x"),
+        (items, {"chunks": {"latitude": 9}}, CubeError, "maps time, y and x"),
+        (items, {"resampling": "cubicc"}, CubeError, "Unknown resampling"),
+        (items, {"resampling": 3}, CubeError, "resampling is"),
+        (items, {"datetime": 2020}, CubeError, "no date or period"),
+        (items, {"datetime": "10:05"}, CubeError, "begin with a year"),
         (items, {"geobox": GRID, "crs": CRS}, CubeError, "leave resolution= and crs= out"),
         (bare(items[0], "proj:"), {}, CatalogError, "no proj:"),
         (bare(items[0], assets=True), {}, CatalogError, "No band is in all 1 items"),

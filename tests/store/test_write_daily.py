@@ -372,7 +372,10 @@ def test_someone_elses_data_in_the_place_of_ours(daily: xr.Dataset, tmp_path: Pa
     [
         (".s2cube/root.json", "{"), (".s2cube/root.json", None), (".s2cube/marks", None), ("", None),
         ("/B04/zarr.json", None), ("/zarr.json", "{}"), ("/ledger/zarr.json", None),
-        *((".s2cube/marks/y0-300_x0-512.json", text) for text in ("", "{", "[]", "{}", '{"region": 1}', "7")),
+        *(
+            (".s2cube/marks/y0-300_x0-512.json", text)
+            for text in ("", "{", "[]", "{}", '{"region": 1}', "7")
+        ),
     ],
 )  # fmt: skip
 def test_damage_is_mended_or_told(
