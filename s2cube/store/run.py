@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -22,6 +22,9 @@ from s2cube.store.layout import FILL, shard_of, shards_in
 from s2cube.store.ledger import Ledger, Mark
 
 __all__ = ["Job", "run", "store_blocks"]
+
+PATIENCE: Final = 10
+"""Seconds after which it is asked whether there are still workers."""
 
 
 @dataclass(frozen=True)
@@ -87,43 +90,57 @@ def _run_on(
 ) -> Iterator[tuple[Region, "Mark | BaseException"]]:
     """Yield outcomes from a cluster: one task a region, one region a worker at a time."""
     import cloudpickle
-    from distributed import as_completed
+    from distributed import wait
 
-    idle = list(client.scheduler_info(n_workers=-1)["workers"])
+    idle = _workers(client)
     if not idle:
         raise StoreError("The Dask client has no workers: start some, or close the client.")
     running: dict[Any, tuple[Region, str]] = {}
-    done = as_completed()
     waiting = iter(jobs)
     finished = 0
-    while True:
-        while idle and (job := next(waiting, None)) is not None:
-            worker = idle.pop()
-            # Bytes, not a collection: the scheduler must see a region, never its inner tasks.
-            piece = cloudpickle.dumps((job.cut(cube), job))
-            with warnings.catch_warnings():
-                # A cube in memory has to travel; a lazy one is small.
-                warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
-                future = client.submit(
-                    _write_pickled,
-                    piece,
-                    key=f"s2cube-region-{job.region.id}-{job.token[:12]}",
-                    workers=[worker],
-                    allow_other_workers=True,
-                    pure=False,
-                )
-            running[future] = (job.region, worker)
-            done.add(future)
-        if not running:
-            return
-        future = next(done)
-        region, worker = running.pop(future)
-        idle.append(worker)
-        finished += 1
-        if progress:
-            print(f"region {finished} of {len(jobs)}", file=sys.stderr)
-        error = future.exception()
-        yield region, error if error is not None else future.result()
+    try:
+        while True:
+            while idle and (job := next(waiting, None)) is not None:
+                # Bytes, not a collection: the scheduler must see a region, never its inner tasks.
+                piece = cloudpickle.dumps((job.cut(cube), job))
+                worker = idle.pop()
+                running[_submit(client, piece, job, worker)] = (job.region, worker)
+            if not running:
+                return
+            try:
+                done = wait(list(running), timeout=PATIENCE, return_when="FIRST_COMPLETED").done
+            except TimeoutError:
+                if not _workers(client):
+                    raise StoreError("All Dask workers are gone; the same call does the rest.") from None
+                continue
+            for future in done:
+                region, worker = running.pop(future)
+                idle.append(worker)
+                finished += 1
+                if progress:
+                    print(f"region {finished} of {len(jobs)}", file=sys.stderr)
+                error = future.exception()
+                yield region, error if error is not None else future.result()
+    finally:
+        client.cancel(list(running))
+
+
+def _workers(client: Any) -> list[str]:
+    return list(client.scheduler_info(n_workers=-1)["workers"])
+
+
+def _submit(client: Any, piece: bytes, job: Job, worker: str) -> Any:
+    with warnings.catch_warnings():
+        # A cube in memory has to travel; a lazy one is small.
+        warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
+        return client.submit(
+            _write_pickled,
+            piece,
+            key=f"s2cube-region-{job.region.id}-{job.token[:12]}",
+            workers=[worker],
+            allow_other_workers=True,
+            pure=False,
+        )
 
 
 def _write_pickled(piece: bytes) -> "Mark | BaseException":
