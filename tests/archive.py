@@ -78,3 +78,16 @@ def flat(value: int, shape: tuple[int, int] = (20, 24), dtype: str = "uint16") -
 def ramp(shape: tuple[int, int] = (20, 24), start: int = 1) -> np.ndarray:
     """Every pixel another count."""
     return (np.arange(shape[0] * shape[1]).reshape(shape) + start).astype(np.uint16)
+
+
+def pair(folder: Path) -> list[pystac.Item]:
+    """Two dates, 10 m and 20 m bands and SCL."""
+    res = {"B04": 10.0, "B11": 20.0, "SCL": 20.0}
+    return [
+        scene(
+            folder, f"S2_{day}", f"2020-06-{day}T10:00:00",
+            {"B04": ramp(start=n), "B11": ramp((10, 12), n), "SCL": flat(4, (10, 12), "uint8")},
+            resolution=res,
+        )
+        for n, day in ((1, "05"), (7, "10"))
+    ]  # fmt: skip

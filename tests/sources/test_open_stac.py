@@ -1,4 +1,4 @@
-"""open_stac: the right pixels, at the right place, of the right scene."""
+"""open_stac: the right pixels, at the right place."""
 
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
@@ -8,29 +8,15 @@ import numpy as np
 import pandas as pd
 import pystac
 import pytest
-import rasterio.errors
 from affine import Affine
-from archive import CRS, ORIGIN, flat, ramp, scene, write_tif
+from archive import CRS, ORIGIN, flat, pair, ramp, scene, write_tif
 from compare import assert_same
 from odc.geo.geobox import GeoBox
 
 import s2cube
 from s2cube import schema
-from s2cube.errors import CatalogError, CubeError, HarmonizationError, ReadError
+from s2cube.errors import CubeError
 from s2cube.schema import Status
-
-
-def pair(folder: Path) -> list[pystac.Item]:
-    """Two dates, 10 m and 20 m bands and SCL."""
-    res = {"B04": 10.0, "B11": 20.0, "SCL": 20.0}
-    return [
-        scene(
-            folder, f"S2_{day}", f"2020-06-{day}T10:00:00",
-            {"B04": ramp(start=n), "B11": ramp((10, 12), n), "SCL": flat(4, (10, 12), "uint8")},
-            resolution=res,
-        )
-        for n, day in ((1, "05"), (7, "10"))
-    ]  # fmt: skip
 
 
 def test_native_pixels_are_not_moved(tmp_path: Path) -> None:
@@ -135,132 +121,6 @@ def test_offsets_of_stac_1_1(tmp_path: Path, place: str) -> None:
     assert s2cube.open_stac(item)["B04"].values[0, 0, 0] == np.float32(0.2)
 
 
-def test_what_nobody_declares_is_not_guessed(tmp_path: Path) -> None:
-    silent = scene(tmp_path, "silent", "2022-02-01T10:00", {"B04": flat(3000)}, raster=False)
-    with pytest.raises(HarmonizationError, match="silent does not declare what the counts of B04"):
-        s2cube.open_stac(silent)
-    flagged = scene(
-        tmp_path, "flagged", "2022-02-01T10:00", {"B04": flat(3000)}, offset=-0.1,
-        properties={"earthsearch:boa_offset_applied": True},
-    )  # fmt: skip
-    with pytest.raises(HarmonizationError, match="earthsearch:boa_offset_applied"):
-        s2cube.open_stac(flagged)
-
-
-FACTS: dict[str, Any] = {
-    "platform": "sentinel-2a",
-    "sat:relative_orbit": 79,
-    "s2:datatake_id": "GS2A_20200605T100031_025870_N02.14",
-    "s2:mgrs_tile": "33UUU",
-    "s2:processing_baseline": "02.14",
-}
-
-
-def test_older_versions_of_a_tile_are_dropped_by_number(tmp_path: Path) -> None:
-    """05.10 is later than 05.09 and 02.14, whatever their ids or dates of creation."""
-    versions = [
-        scene(
-            tmp_path, name, "2020-06-05T10:00:31", {"B04": flat(value)},
-            properties={**FACTS, "s2:processing_baseline": baseline},
-        )
-        for name, baseline, value in (("c", "02.14", 1), ("a", "05.10", 2), ("b", "05.09", 3))
-    ]  # fmt: skip
-    cube = s2cube.open_stac(versions)
-    assert cube.sizes["time"] == 1
-    assert (cube["B04"].values == np.float32(2e-4)).all()
-    assert cube["processing_baseline"].values.tolist() == ["05.10"]
-    assert cube["platform"].values.tolist() == ["sentinel-2a"]
-    assert cube["relative_orbit"].values.tolist() == [79]
-    assert cube["datatake"].values.tolist() == ["GS2A_20200605T100031_025870"]
-
-
-def test_parts_of_a_split_tile_stay_both(tmp_path: Path) -> None:
-    north, south = flat(5), flat(6)
-    north[10:], south[:10] = 0, 0
-    parts = [
-        scene(
-            tmp_path, name, f"2020-06-05T10:00:{second}", {"B04": counts},
-            properties={**FACTS, "s2:datastrip_id": f"S2A_DS_VGS1_S20200605T1000{second}_N02.14"},
-        )
-        for name, counts, second in (("n", north, "31"), ("s", south, "45"))
-    ]  # fmt: skip
-    cube = s2cube.open_stac(parts)
-    assert cube.sizes["time"] == 1
-    np.testing.assert_array_equal(cube["B04"].values[0, :, 0], np.float32([5e-4] * 10 + [6e-4] * 10))
-
-
-def neighbours(folder: Path, **second: Any) -> list[pystac.Item]:
-    """Two tiles of one datatake that overlap by 8 columns; the first lacks B08 in two of them."""
-    left = {"B04": flat(100), "B08": flat(200), "SCL": flat(4, dtype="uint8")}
-    left["B08"][:, 18:20] = 0
-    right = {"B04": flat(300), "B08": flat(400), "SCL": flat(5, dtype="uint8")}
-    return [
-        scene(folder, "L", "2020-06-05T10:00:31", left, properties={**FACTS, "s2:mgrs_tile": "33UUU"}),
-        scene(
-            folder, "R", "2020-06-05T10:00:45", right, origin=(ORIGIN[0] + 160, ORIGIN[1]),
-            properties={**FACTS, "s2:mgrs_tile": "33UVU", **second},
-        ),
-    ]  # fmt: skip
-
-
-def test_one_scene_gives_a_pixel_all_its_bands(tmp_path: Path) -> None:
-    cube = s2cube.open_stac(neighbours(tmp_path)).isel(time=0, y=3)
-    assert cube.sizes["x"] == 40
-    rows = np.stack([cube[b].values * 1e4 for b in ("B04", "B08")] + [cube["SCL"].values]).round()
-    left, right = [100, 200, 4], [300, 400, 5]
-    expected = [left] * 18 + [right] * 2 + [left] * 4 + [right] * 16
-    np.testing.assert_array_equal(rows.T, expected)
-    assert (cube["status"] == Status.CLEAR).all()
-
-
-def test_offsets_are_applied_before_tiles_merge(tmp_path: Path) -> None:
-    """One datatake, two baselines: the seam must not show."""
-    items = neighbours(tmp_path, **{"s2:processing_baseline": "05.00"})
-    for asset in items[1].assets.values():
-        asset.extra_fields["raster:bands"][0]["offset"] = -0.02
-    items[1].assets["SCL"].extra_fields["raster:bands"][0].pop("offset")
-    cube = s2cube.open_stac(items).isel(time=0, y=3)
-    # 100 counts on the left, 300 - 200 on the right: no seam.
-    np.testing.assert_allclose(cube["B04"].values, 0.01, atol=1e-7)
-
-
-def test_steps_by_datatake_or_solar_day(tmp_path: Path) -> None:
-    morning = scene(tmp_path, "a", "2020-06-05T09:50", {"B04": flat(1)}, properties={"platform": "s2a"})
-    later = scene(tmp_path, "b", "2020-06-05T10:00", {"B04": flat(2)}, properties={"platform": "s2b"})
-    assert s2cube.open_stac([later, morning]).sizes["time"] == 2
-    day = s2cube.open_stac([later, morning], groupby="solar_day")
-    assert day.sizes["time"] == 1
-    assert "platform" not in day.coords, "two platforms in a step: neither is true of it"
-    with pytest.raises(CubeError, match="groupby is"):
-        s2cube.open_stac([later], groupby="month")  # type: ignore[arg-type]
-
-
-def test_datatakes_without_an_id_are_told_by_platform_orbit_and_time(tmp_path: Path) -> None:
-    def at(name: str, time: str, x: float) -> pystac.Item:
-        return scene(
-            tmp_path, name, time, {"B04": flat(3)}, origin=(ORIGIN[0] + x, ORIGIN[1]),
-            properties={"platform": "sentinel-2a"},
-        )  # fmt: skip
-
-    items = [
-        at("a", "2020-06-05T10:00:10", 0),
-        at("b", "2020-06-05T10:00:25", 240),
-        at("c", "2020-06-05T11:40", 0),
-    ]
-    cube = s2cube.open_stac(items)
-    assert cube.sizes["time"] == 2
-    assert np.isfinite(cube["B04"].values[0]).all()
-
-
-def test_same_time_of_two_datatakes_is_said(tmp_path: Path) -> None:
-    two = [
-        scene(tmp_path, name, "2020-06-05", {"B04": flat(1)}, properties={"platform": name})
-        for name in ("s2a", "s2b")
-    ]
-    with pytest.raises(CubeError, match="solar_day"):
-        s2cube.open_stac(two)
-
-
 @pytest.mark.parametrize(
     ("datetime", "days"),
     [
@@ -308,30 +168,6 @@ def test_items_across_the_antimeridian_and_without_bbox(tmp_path: Path) -> None:
     assert cube.sizes["time"] == 2
 
 
-def test_versions_of_one_datatake(tmp_path: Path) -> None:
-    """The id of a datatake ends in the baseline, so a reprocessed scene has another."""
-    versions = [
-        scene(
-            tmp_path, f"v{baseline}", f"2020-06-05T10:00:3{n}", {"B04": flat(n)},
-            properties={**FACTS, "s2:processing_baseline": baseline,
-                        "s2:datatake_id": f"GS2A_20200605T100031_025870_N{baseline}"},
-        )
-        for n, baseline in ((1, "02.14"), (2, "05.00"))
-    ]  # fmt: skip
-    cube = s2cube.open_stac(versions)
-    assert cube.sizes["time"] == 1
-    assert (cube["B04"] == np.float32(2e-4)).all()
-
-
-def test_scales_within_a_step(tmp_path: Path) -> None:
-    """Neighbours whose counts mean different things: each by its own."""
-    left, right = neighbours(tmp_path)
-    for key in ("B04", "B08"):
-        right.assets[key].extra_fields["raster:bands"][0]["scale"] = 2e-4
-    cube = s2cube.open_stac([left, right]).isel(time=0, y=3)
-    np.testing.assert_allclose(cube["B04"].values[[0, -1]], [0.01, 0.06], atol=1e-7)
-
-
 def test_pixels_need_not_be_square(tmp_path: Path) -> None:
     item = scene(tmp_path, "a", "2020-06-05T10:00", {"B04": ramp()})
     tall = Affine(10, 0, ORIGIN[0], 0, -20, ORIGIN[1])
@@ -339,17 +175,6 @@ def test_pixels_need_not_be_square(tmp_path: Path) -> None:
     item.assets["B04"].extra_fields["proj:transform"] = list(tall[:6])
     cube = s2cube.open_stac(item)
     np.testing.assert_array_equal(cube["B04"].values[0], ramp() / np.float32(1e4))
-
-
-def test_unknown_types_of_data_are_not_guessed(tmp_path: Path) -> None:
-    item = scene(tmp_path, "f", "2020-06-05T10:00", {"B04": np.full((20, 24), 0.25, "f4")})
-    item.assets["B04"].extra_fields["raster:bands"] = [{"scale": 1.0, "offset": 0.0}]
-    with pytest.raises(HarmonizationError, match="add data_type"):
-        s2cube.open_stac(item)
-    item.assets["B04"].extra_fields["raster:bands"] = [
-        {"scale": 1.0, "offset": 0.0, "data_type": "float32"}
-    ]
-    assert (s2cube.open_stac(item)["B04"] == 0.25).all()
 
 
 def test_coarse_grids_in_degrees_are_averaged_too(tmp_path: Path) -> None:
@@ -438,76 +263,6 @@ def test_no_data_in_files_that_do_not_declare_it(tmp_path: Path) -> None:
     assert np.isnan(got[:, :10]).all()
 
 
-def broken_pair(folder: Path) -> list[pystac.Item]:
-    items = pair(folder)
-    (folder / "S2_10" / "B04.tif").write_bytes(b"II*\0 not much of a TIFF")
-    return items
-
-
-def test_an_unreadable_file_raises_and_names_it(tmp_path: Path) -> None:
-    cube = s2cube.open_stac(broken_pair(tmp_path))
-    with pytest.raises(ReadError, match=r"S2_10/B04\.tif"):
-        cube["B04"].compute()
-    # The other date is none the worse.
-    assert np.isfinite(cube["B04"].isel(time=0).values).all()
-
-
-@pytest.mark.parametrize("fault", ["garbage", "missing", "truncated", "SCL"])
-def test_an_unreadable_file_may_be_marked(tmp_path: Path, fault: str) -> None:
-    items = pair(tmp_path)
-    path = tmp_path / "S2_10" / ("SCL.tif" if fault == "SCL" else "B04.tif")
-    if fault == "missing":
-        path.unlink()
-    else:
-        content = path.read_bytes()
-        path.write_bytes(content[: len(content) - 300] if fault == "truncated" else b"garbage")
-    cube = s2cube.open_stac(items, on_read_error="mark")
-    clear = cube.s2.mask_clouds("scl")
-    failed = clear["status"].values == Status.READ_FAILED
-    assert not failed[0].any()
-    assert failed[1].any()
-    assert np.isnan(clear["B04"].values[failed]).all()
-    assert np.isnan(clear["B11"].values[failed]).all(), "a pixel is observed when all bands are"
-    good = ~failed[1]
-    np.testing.assert_array_equal(
-        clear["B04"].values[1][good], (ramp(start=7).astype("f4") / np.float32(1e4))[good]
-    )
-
-
-def test_a_failed_read_loses_to_a_good_one(tmp_path: Path) -> None:
-    items = neighbours(tmp_path)
-    (tmp_path / "L" / "B04.tif").unlink()
-    cube = s2cube.open_stac(items, on_read_error="mark").isel(time=0, y=3)
-    assert (cube["status"].values == [Status.READ_FAILED] * 16 + [Status.CLEAR] * 24).all()
-    np.testing.assert_array_equal(cube["B04"].values[16:], np.float32([0.03] * 24))
-
-
-GRID = GeoBox((4, 4), Affine(10, 0, ORIGIN[0], 0, -10, ORIGIN[1]), CRS)
-
-
-def bare(item: pystac.Item, prefix: str = "-", assets: bool = False) -> pystac.Item:
-    """Return a copy without some fields, or without assets."""
-    item = item.clone()
-    for fields in (item.properties, *(asset.extra_fields for asset in item.assets.values())):
-        for key in [key for key in fields if key.startswith(prefix)]:
-            del fields[key]
-    if assets:
-        item.assets = {}
-    return item
-
-
-def timeless(item: pystac.Item) -> pystac.Item:
-    item = item.clone()
-    item.datetime = None
-    return item
-
-
-def test_items_that_do_not_say_where_their_pixels_are(tmp_path: Path) -> None:
-    """With a grid given it does not matter: the files know."""
-    cube = s2cube.open_stac(bare(pair(tmp_path)[0], "proj:"), geobox=GRID, bands="red")
-    np.testing.assert_array_equal(cube["B04"].values[0], (ramp()[:4, :4] / np.float32(1e4)))
-
-
 def test_assets_named_by_what_they_declare(tmp_path: Path) -> None:
     item = scene(tmp_path, "x", "2020-06-05T10:00", {"band_3": flat(7), "visual": flat(8)})
     item.assets["band_3"].extra_fields["eo:bands"] = [{"name": "B04", "common_name": "red"}]
@@ -522,14 +277,6 @@ def test_items_with_epsg_codes_of_older_stac(tmp_path: Path) -> None:
     assert schema.geobox_of(s2cube.open_stac(item)).crs.epsg == 32633
 
 
-def test_scales_that_differ_are_not_mixed(tmp_path: Path) -> None:
-    one, two = pair(tmp_path)
-    two.assets["B04"].extra_fields["raster:bands"][0]["scale"] = 2.75e-5
-    with pytest.raises(HarmonizationError, match="differ in scale, no-data or data type of B04"):
-        s2cube.open_stac([one, two])
-    assert s2cube.open_stac([one, two], bands=["B11"]).sizes["time"] == 2
-
-
 def test_resampling_by_band(tmp_path: Path) -> None:
     items = pair(tmp_path)
     near = s2cube.open_stac(items, resampling={"swir16": "nearest", "SCL": "bilinear"})
@@ -539,79 +286,3 @@ def test_resampling_by_band(tmp_path: Path) -> None:
     assert not np.array_equal(s2cube.open_stac(items)["B11"].values[0], values)
     everywhere = s2cube.open_stac(items, resampling="nearest")
     np.testing.assert_array_equal(everywhere["B11"].values[0], values)
-
-
-def test_bad_input(tmp_path: Path) -> None:
-    items = pair(tmp_path)
-    empty = pystac.Catalog("e", "e")
-    empty.normalize_and_save(str(tmp_path / "empty"), pystac.CatalogType.SELF_CONTAINED)
-    api = tmp_path / "api.json"
-    api.write_text('{"type": "Catalog", "conformsTo": ["core"], "links": []}')
-    (tmp_path / "bad.json").write_text("{")
-    cases: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
-        (tmp_path / "empty" / "catalog.json", {}, CatalogError, "holds no item"),
-        ([], {}, CatalogError, "holds no item"),
-        (tmp_path / "nowhere.json", {}, CatalogError, "Cannot read"),
-        (tmp_path / "bad.json", {}, CatalogError, "Cannot read"),
-        (api, {}, CatalogError, r"pystac_client\.Client\.open"),
-        (42, {}, CatalogError, "got int"),
-        ([1], {}, CatalogError, "Expected pystac Items, got int"),
-        (items, {"bands": ["B12"]}, CatalogError, "S2_05 has no B12; its assets: B04, B11, SCL"),
-        (items, {"bands": ["ultraviolet"]}, CubeError, "no Sentinel-2 band"),
-        (items, {"bands": []}, CubeError, "No band"),
-        (items, {"bands": ["SCL"]}, CatalogError, "at least one reflectance"),
-        (items, {"datetime": "2031"}, CatalogError, "from 2020-06-05T10:00:00 to 2020-06-10"),
-        (items, {"datetime": "2020-07/2020-06"}, CubeError, "ends before it starts"),
-        (items, {"datetime": "soon"}, CubeError, "no date or period"),
-        (items, {"bbox": (0, 0, 1, 1)}, CatalogError, "No item meets the area"),
-        (items, {"bbox": (16, 48, 15, 49)}, CubeError, "antimeridian"),
-        (items, {"bbox": (15, 49, 16, 48)}, CubeError, "south below north"),
-        (items, {"bbox": (500_000, 5_200_000, 510_000, 5_300_000)}, CubeError, "in degrees"),
-        (items, {"bbox": (15, 48, 16)}, CubeError, "west, south, east, north"),
-        (items, {"bbox": (15, 48, 16, 49), "geometry": {}}, CubeError, "Give one of"),
-        (items, {"resolution": -1}, CubeError, "above 0"),
-        (items, {"geobox": GeoBox((4, 4), Affine.identity(), None)}, CubeError, "with a CRS"),
-        (items, {"geobox": "here"}, CubeError, "with a CRS"),
-        (items, {"bbox": "15,48,16,49"}, CubeError, "in degrees"),
-        (items, {"bbox": (15, None, 16, 49)}, CubeError, "in degrees"),
-        (items, {"geometry": "area.geojson"}, CubeError, "GeoJSON"),
-        (items, {"bands": 4}, CubeError, "by name"),
-        (items, {"resolution": "10"}, CubeError, "one number"),
-        (items, {"resolution": (10, 10)}, CubeError, "one number"),
-        (items, {"chunks": "auto"}, CubeError, "maps time, y and x"),
-        (items, {"chunks": {"latitude": 9}}, CubeError, "maps time, y and x"),
-        (items, {"resampling": "cubicc"}, CubeError, "Unknown resampling"),
-        (items, {"resampling": 3}, CubeError, "resampling is"),
-        (items, {"datetime": 2020}, CubeError, "no date or period"),
-        (items, {"datetime": "10:05"}, CubeError, "begin with a year"),
-        (items, {"geobox": GRID, "crs": CRS}, CubeError, "leave resolution= and crs= out"),
-        (bare(items[0], "proj:"), {}, CatalogError, "no proj:"),
-        (bare(items[0], assets=True), {}, CatalogError, "No band is in all 1 items"),
-        (timeless(items[0]), {}, CatalogError, "no datetime"),
-        (timeless(items[0]), {"datetime": "2020"}, CatalogError, "no datetime"),
-        (items, {"datetime": ("2020", "2021", "2022")}, CubeError, "one date or a period"),
-        (items, {"crs": "EPSG:4326"}, CubeError, "pass resolution="),
-        (items, {"on_read_error": "ignore"}, ValueError, "'raise' or 'mark'"),
-    ]  # fmt: skip
-    for source, how, error, message in cases:
-        with pytest.raises(error, match=message):
-            s2cube.open_stac(source, **how)
-
-
-def test_level_is_known_or_refused(tmp_path: Path) -> None:
-    bare = {"processing:level": None}
-    unknown = scene(tmp_path, "u", "2020-06-05T10:00", {"B04": flat(1)}, properties=bare)
-    with pytest.raises(CatalogError, match="add processing:level"):
-        s2cube.open_stac(unknown)
-    name = "S2B_MSIL1C_20200406T101559_N0209_R065_T32UPC_20200406T130159"
-    item = scene(tmp_path, name, "2020-04-06T10:15:59", {"B04": flat(1)}, properties=bare)
-    cube = s2cube.open_stac(item)
-    assert cube["processing_level"] == "L1C"
-    assert cube["relative_orbit"].item() == 65
-    assert cube["processing_baseline"].item() == "02.09"
-    assert cube["platform"].item() == "sentinel-2b"
-
-
-def test_rasterio_is_quiet(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
-    s2cube.open_stac(pair(tmp_path)).compute()
-    assert not [w for w in recwarn if w.category is rasterio.errors.NotGeoreferencedWarning]

@@ -1,0 +1,279 @@
+"""Faults: whatever happens to a run, the store is whole or closed, and a rerun finishes it."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+import zarr
+from compare import PIECES, content
+
+import s2cube
+from s2cube.errors import StoreError, StoreMismatchError, UnfinishedStoreError
+from s2cube.store import run
+from s2cube.store.ledger import Ledger
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, regions: int, error: BaseException) -> None:
+    """Let some regions through, then fail as the disk or the machine would."""
+    real, done = run.store_blocks, []
+
+    def fake(*args: Any) -> Any:
+        if len(done) >= regions:
+            raise error
+        done.append(1)
+        return real(*args)
+
+    monkeypatch.setattr(run, "store_blocks", fake)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), MemoryError("no more")]
+)
+def test_a_failed_region_closes_the_store_and_a_rerun_finishes(
+    daily: xr.Dataset, tmp_path: Path, error: BaseException
+) -> None:
+    store = tmp_path / "d.zarr"
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 1, error)
+        with pytest.raises(
+            StoreError, match=r"1 of 2 regions .* 1 are safe on disk.*(No space|no more)"
+        ):
+            daily.s2.write_daily(store, **PIECES)
+    with pytest.raises(UnfinishedStoreError, match="1 regions are on disk"):
+        s2cube.open_daily(store)
+    with pytest.raises(Exception, match="group"):
+        zarr.open_group(store, mode="r")
+    report = daily.s2.write_daily(store, **PIECES)
+    assert (report.written, report.kept) == (1, 1)
+    daily.s2.write_daily(tmp_path / "whole.zarr", **PIECES)
+    assert content(store) == content(tmp_path / "whole.zarr")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_disk_that_is_really_full(daily: xr.Dataset, tmp_path: Path) -> None:
+    """A quota of the process's own: the kernel refuses the bytes."""
+    store = tmp_path / "d.zarr"
+    script = textwrap.dedent(
+        f"""
+        import resource, signal, sys
+        import s2cube
+        from s2cube.errors import StoreError
+        cube = s2cube.testing.simulate_cube(shape=(300, 300), seed=2, bands=["red"])
+        daily = cube.s2.mask_clouds("scl").s2.fill_gaps(freq="3D")
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+        try:
+            daily.s2.write_daily({str(store)!r}, progress=False)
+        except StoreError as error:
+            print(error)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        print(daily.s2.write_daily({str(store)!r}, progress=False).written)
+        """
+    )
+    out = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "could not be written" in out.stdout
+    assert "File too large" in out.stdout
+    assert out.stdout.strip().endswith("1")
+    assert s2cube.open_daily(store).sizes["x"] == 300
+
+
+def test_a_lost_or_torn_shard_is_redone(daily: xr.Dataset, tmp_path: Path) -> None:
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(store, **PIECES)
+    whole = content(store)
+    (store / "B08" / "c" / "0" / "0" / "0").unlink()
+    torn = store / "B04" / "c" / "0" / "0" / "1"
+    torn.write_bytes(torn.read_bytes()[:-9])
+    report = daily.s2.write_daily(store, **PIECES)
+    assert (report.written, report.kept) == (1, 1)
+    assert content(store) == whole
+
+
+def test_a_store_that_is_replaced_is_kept_until_its_successor_is_finished(
+    daily: xr.Dataset, tmp_path: Path
+) -> None:
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(store, **PIECES)
+    old = content(store)
+    later = daily.isel(time=slice(1, None))
+    for _ in range(2):
+        with pytest.MonkeyPatch.context() as patch:
+            stop_after(patch, 1, OSError("source gone"))
+            with pytest.raises(StoreError, match=r"is kept in .*/d\.zarr\.s2cube/replaced"):
+                later.s2.write_daily(store, overwrite=True, **PIECES)
+        assert content(tmp_path / "d.zarr.s2cube" / "replaced") == old
+    assert later.s2.write_daily(store, **PIECES).kept == 1
+    assert s2cube.open_daily(store).sizes["time"] == 19
+    assert not (tmp_path / "d.zarr.s2cube").exists()
+
+
+def test_a_shard_that_vanishes_is_not_taken_for_an_empty_one(
+    daily: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = run.store_blocks
+
+    def and_lose(piece: xr.Dataset, job: Any) -> Any:
+        done = real(piece, job)
+        (job.ledger.store / job.files("B08")[0]).unlink()
+        return done
+
+    monkeypatch.setattr(run, "store_blocks", and_lose)
+    with pytest.raises(StoreError, match="was written and is gone"):
+        daily.s2.write_daily(tmp_path / "d.zarr", **PIECES)
+    monkeypatch.undo()
+    assert daily.s2.write_daily(tmp_path / "d.zarr", **PIECES).written == 2
+
+
+def test_a_finished_store_is_closed_while_it_is_mended(daily: xr.Dataset, tmp_path: Path) -> None:
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(store, **PIECES)
+    whole = content(store)
+    (store / "provenance" / "c" / "0" / "0" / "0").unlink()
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 0, OSError("source gone"))
+        with pytest.raises(StoreError, match="could not be written"):
+            daily.s2.write_daily(store, **PIECES)
+    with pytest.raises(UnfinishedStoreError):
+        s2cube.open_daily(store)
+    assert daily.s2.write_daily(store, **PIECES).written == 1
+    assert content(store) == whole
+
+
+def test_two_runs_at_once_are_refused(daily: xr.Dataset, tmp_path: Path) -> None:
+    store = tmp_path / "d.zarr"
+    with Ledger(store).lock(), pytest.raises(StoreError, match="Another run is writing"):
+        daily.s2.write_daily(store, **PIECES)
+    assert daily.s2.write_daily(store, **PIECES).written == 2
+
+
+def interrupted(daily: xr.Dataset, store: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 1, OSError("power"))
+        with pytest.raises(StoreError):
+            daily.s2.write_daily(store, **PIECES)
+
+
+def test_someone_elses_data_in_the_place_of_ours(daily: xr.Dataset, tmp_path: Path) -> None:
+    store = tmp_path / "d.zarr"
+    interrupted(daily, store)
+    shutil.rmtree(store)
+    (store / "B04").mkdir(parents=True)
+    (store / "B04" / "zarr.json").write_text("mine")
+    for overwrite in (False, True):
+        with pytest.raises(StoreMismatchError, match="not made by s2cube"):
+            daily.s2.write_daily(store, overwrite=overwrite, **PIECES)
+    assert (store / "B04" / "zarr.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [
+        (".s2cube/root.json", "{"), (".s2cube/root.json", None), (".s2cube/marks", None), ("", None),
+        ("/B04/zarr.json", None), ("/zarr.json", "{}"), ("/ledger/zarr.json", None),
+        *(
+            (".s2cube/marks/y0-300_x0-512.json", text)
+            for text in ("", "{", "[]", "{}", '{"region": 1}', "7")
+        ),
+    ],
+)  # fmt: skip
+def test_damage_is_mended_or_told(
+    daily: xr.Dataset, tmp_path: Path, where: str, what: str | None
+) -> None:
+    """Whatever is lost or garbled of an interrupted store: a rerun gives the whole, or says why not."""
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(tmp_path / "whole.zarr", **PIECES)
+    interrupted(daily, store)
+    path = Path(f"{store}{where}")
+    if what is not None:
+        path.write_text(what)
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    with pytest.raises(StoreError):
+        s2cube.open_daily(store)
+    if where == "/ledger/zarr.json":  # nothing tells any more that this was ours
+        with pytest.raises(StoreMismatchError, match="not made by s2cube"):
+            daily.s2.write_daily(store, **PIECES)
+    else:
+        daily.s2.write_daily(store, **PIECES)
+        assert content(store) == content(tmp_path / "whole.zarr")
+
+
+def test_a_source_that_cannot_be_read_is_reported(daily: xr.Dataset, tmp_path: Path) -> None:
+    def fail(block: np.ndarray) -> np.ndarray:
+        raise OSError("link down")
+
+    bad = daily.assign(B04=daily["B04"].copy(data=daily["B04"].data.map_blocks(fail, dtype="f4")))
+    with pytest.raises(StoreError, match=r"2 of 2 regions.*OSError: link down"):
+        bad.s2.write_daily(tmp_path / "d.zarr", **PIECES)
+
+
+KILLED = """
+import sys
+import s2cube
+cube = s2cube.testing.simulate_cube(
+    shape=(300, 800), seed=3, bands=["red", "nir"], start="2021-06-01", end="2021-09-01",
+    chunks={"time": 1, "y": 256, "x": 256},
+)
+daily = cube.s2.mask_clouds("scl", buffer=30).s2.fill_gaps("linear")
+print("ready", flush=True)
+print(daily.s2.write_daily(sys.argv[1], region_size=256, progress=False).written, flush=True)
+"""
+
+
+def started(store: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(store)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def run_and_kill(store: Path, after: float | None) -> bool:
+    """Run a writer, kill it after some seconds; return whether it was still at work."""
+    with started(store) as process:
+        if after is None:
+            assert process.wait() == 0
+            return False
+        time.sleep(after)
+        at_work = process.poll() is None
+        if at_work:
+            os.kill(process.pid, signal.SIGKILL)
+        return at_work
+
+
+@pytest.mark.slow
+def test_killed_at_any_instant_it_resumes_to_the_same_store(tmp_path: Path) -> None:
+    """kill -9: the store never opens half made, no mark lies, and reruns finish the very same store."""
+    whole = tmp_path / "whole.zarr"
+    began = time.monotonic()
+    run_and_kill(whole, None)
+    span = time.monotonic() - began
+    expected = content(whole)
+    rng = np.random.default_rng(0)
+    killed = 0
+    for attempt in range(4):
+        store = tmp_path / f"{attempt}.zarr"
+        for _ in range(2):
+            killed += run_and_kill(store, float(rng.uniform(0, 0.5 * span)))
+            ledger = Ledger(store)
+            if ledger.attributes() is not None:
+                assert all(ledger.holds(mark) for mark in ledger.marks().values())
+            if not ledger.published:
+                with pytest.raises(StoreError):
+                    s2cube.open_daily(store)
+        run_and_kill(store, None)
+        assert content(store) == expected
+    assert killed >= 2, "the machine was too quick: nothing was tested"
