@@ -8,7 +8,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 # recent (those touched in the last day's commits, for CI), all, or none.
 NOTEBOOKS ?= cache
 
-.PHONY: demo test test-fast lint types docs docs-full lock clean help
+.PHONY: demo test test-fast lint types bench docs docs-full lock clean help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +28,9 @@ lint: $(VENV)/.test  ## ruff, rules and formatting
 
 types: $(VENV)/.test  ## mypy, strict
 	$(BIN)/mypy
+
+bench: $(VENV)/.test  ## speed beside peers, one thread, one table
+	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_fill.py
 
 docs: $(VENV)/.docs  ## the documentation, into docs/_build/html; runs its examples
 	NOTEBOOKS=$(NOTEBOOKS) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

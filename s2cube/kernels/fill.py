@@ -5,7 +5,8 @@ All functions take looks along axis 0 with their days (integers, ascending), and
 """
 
 from collections.abc import Iterator
-from typing import Final, Literal
+from itertools import groupby
+from typing import Any, Final, Literal
 
 import bottleneck
 import numpy as np
@@ -44,11 +45,18 @@ def _clear_days(valid: NDArray[np.bool_], days: _Days) -> tuple[_Days, _Days]:
     ``past[i]`` is the day of the last clear look up to step ``i``; ``later[i]`` that of the first
     one from step ``i`` on, with one row more than steps, since after the last there is none.
     """
-    column = days[:, None, None]
-    past = np.maximum.accumulate(np.where(valid, column, np.int32(-_FAR)), axis=0)
+    past = np.where(valid, days[:, None, None], np.int32(-_FAR))
     later = np.full((len(days) + 1, *valid.shape[1:]), _FAR, dtype=np.int32)
-    later[:-1] = np.where(valid, column, np.int32(_FAR))
-    return past, np.minimum.accumulate(later[::-1], axis=0)[::-1]
+    np.copyto(later[:-1], past, where=valid)
+    _carry(past, ~valid)
+    _carry(later[-2::-1], ~valid[::-1])
+    return past, later
+
+
+def _carry(planes: NDArray[Any], missing: NDArray[np.bool_]) -> None:
+    """Copy each plane into the next where that is missing: plane by plane, as memory lies."""
+    for i in range(1, len(planes)):
+        np.copyto(planes[i], planes[i - 1], where=missing[i])
 
 
 def _steps(days: _Days, targets: _Days) -> Iterator[tuple[int, int, int]]:
@@ -105,22 +113,31 @@ def fill_linear(
     Parameters and result as in :func:`fill_last`. Clear looks pass through bit for bit.
     """
     clear, days = _clear_looks(values, valid, days)
-    before = bottleneck.push(clear, axis=0)
-    after = bottleneck.push(clear[::-1], axis=0)[::-1]
-    past, later = _clear_days(np.isfinite(clear), days)
+    seen = np.isfinite(clear)
+    past, later = _clear_days(seen, days)
+    before, after = clear, clear.copy()
+    _carry(before, ~seen)
+    _carry(after[::-1], ~seen[::-1])
     out = np.empty((len(targets), *values.shape[1:]), dtype=np.float32)
-    for i, day, k in _steps(days, targets):
+    flat = np.zeros(values.shape[1:], dtype=np.float32)
+    # Between two looks a pixel moves along one line: find it once, then follow it day by day.
+    for k, rows in groupby(_steps(days, targets), key=lambda row: row[2]):
         if k < 0:
-            out[i] = after[0]
+            start, slope, since = after[0], flat, flat
         elif k + 1 == len(days):
-            out[i] = before[k]
+            start, slope, since = before[k], flat, flat
         else:
-            left, right = before[k], after[k + 1]
-            span = (later[k + 1] - past[k]).astype(np.float32)
-            weight = (day - past[k]).astype(np.float32) / span
-            between = left + weight * (right - left)
+            start, right = before[k], after[k + 1]
+            since = past[k].astype(np.float32)
+            slope = (right - start) / (later[k + 1] - since)
             # Where one side has no look, hold the other.
-            out[i] = np.where(np.isnan(right), left, np.where(np.isnan(left), right, between))
+            start = np.where(np.isnan(start), right, start)
+            slope[np.isnan(slope)] = 0
+        for i, day, _ in rows:
+            line = out[i]
+            np.subtract(np.float32(day), since, out=line)
+            line *= slope
+            line += start
     return out
 
 
