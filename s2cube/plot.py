@@ -56,6 +56,8 @@ def plot_true_color(
     ------
     CubeError
         The cube lacks a band, or there are not three.
+    ModuleNotFoundError
+        matplotlib is not installed (extra ``plot``).
 
     Examples
     --------
@@ -63,8 +65,7 @@ def plot_true_color(
     >>> cube = s2cube.testing.simulate_cube(seed=1)
     >>> figure = cube.s2.plot_true_color(columns=3)
     """
-    import matplotlib.pyplot as plt
-
+    plt = _pyplot()
     cube = schema.validate(cube)
     if len(bands) != 3:
         raise CubeError(f"A picture takes three bands, got {len(bands)}: {list(bands)}.")
@@ -103,6 +104,16 @@ def plot_true_color(
         axis.set_xticks([])
         axis.set_yticks([])
     return figure
+
+
+def _pyplot() -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "Pictures need matplotlib: install the extra, s2cube-ard[plot]."
+        ) from error
+    return plt
 
 
 def _limits(image: np.ndarray) -> tuple[float, float]:
@@ -149,6 +160,8 @@ def plot_series(
     ------
     CubeError
         The band is not there, or the place is outside the cube.
+    ModuleNotFoundError
+        matplotlib is not installed (extra ``plot``).
 
     Examples
     --------
@@ -157,8 +170,7 @@ def plot_series(
     >>> clear = cube.s2.mask_clouds("scl")
     >>> ax = cube.s2.plot_series(band="nir", masked=clear, filled=clear.s2.fill_gaps())
     """
-    import matplotlib.pyplot as plt
-
+    plt = _pyplot()
     cube = schema.validate(cube)
     name = schema.pick_bands(cube, band)[0]
     place = _place(cube, x, y)

@@ -70,3 +70,14 @@ def test_bad_input(cube: xr.Dataset) -> None:
         cube.s2.plot_true_color(bands=("B12", "red", "green"))
     with pytest.raises(CubeError, match="outside the cube"):
         cube.s2.plot_series(x=15.0, y=48.0)
+
+
+def test_without_matplotlib_the_extra_is_named(
+    cube: xr.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import sys
+
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    for draw in (cube.s2.plot_true_color, cube.s2.plot_series):
+        with pytest.raises(ModuleNotFoundError, match=r"s2cube-ard\[plot\]"):
+            draw()
