@@ -83,6 +83,7 @@ def plot_true_color(
     frames = frames.compute()
     image = np.stack([frames[name].values for name in names], axis=-1)
     low, high = _limits(image) if limits is None else limits
+    figure: Figure
     if axes is None:
         rows = -(-len(image) // columns)
         width = min(columns, len(image))
@@ -108,12 +109,12 @@ def plot_true_color(
 
 def _pyplot() -> Any:
     try:
-        import matplotlib.pyplot as plt
+        import matplotlib.pyplot
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
             "Pictures need matplotlib: install the extra, s2cube-ard[plot]."
         ) from error
-    return plt
+    return matplotlib.pyplot
 
 
 def _limits(image: np.ndarray) -> tuple[float, float]:

@@ -28,8 +28,8 @@ def _no_windows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     import sys
 
-    if "matplotlib.pyplot" in sys.modules:
-        sys.modules["matplotlib.pyplot"].close("all")
+    if (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
+        pyplot.close("all")
 
 
 @pytest.fixture(scope="session")
