@@ -331,7 +331,9 @@ def _facts(
                 f"{array.name!r} holds {array.dtype} and nothing says which count is missing: pass "
                 "nodata=0 (ESA's products), or nodata='none' where every count is data."
             )
-    if scale is not None and decoded and "scale_factor" in array.encoding:
+    # A scale of 1, which some writers put on every integer raster, says nothing.
+    on_opening = decoded and float(array.encoding.get("scale_factor", 1)) < 0.01
+    if scale is not None and on_opening:
         raise HarmonizationError(
             f"{array.name!r} has been scaled on opening (by scale_factor "
             f"{array.encoding['scale_factor']:g}): leave scale= and offset= out, or open the data with "
@@ -339,7 +341,6 @@ def _facts(
         )
     if scale is None and decoded:
         stored_as = np.dtype(kept.get("dtype", np.float32))
-        on_opening = "scale_factor" in array.encoding
         if on_opening or (stored_as.kind == "f" and not is_lazy(array.data)):
             # xarray has scaled them, or they can be looked at.
             scale, offset = 1.0, 0.0 if offset is None else offset
@@ -387,5 +388,6 @@ def scene_classes(data: Any) -> xr.Variable:
 def _as_classes(block: NDArray) -> NDArray[np.uint8]:
     """Bring classes back to uint8: opening with a fill value has made them float with NaN."""
     failed = block == read_failed_value(block.dtype)
-    known = np.where(np.isfinite(block) & ~failed, block, 0).astype(np.uint8)
+    # What is no class of Sen2Cor's is no data, rather than some class after wrapping around.
+    known = np.where((block >= 0) & (block <= max(schema.SCL_CLASSES)), block, 0).astype(np.uint8)
     return np.where(failed, np.uint8(read_failed_value(known.dtype)), known)

@@ -183,8 +183,19 @@ def test_a_scale_of_one_says_nothing() -> None:
     ds = counts()
     for array in ds.data_vars.values():
         array.attrs = {"scale_factor": 1.0, "add_offset": 0.0, "_FillValue": 0}
-    with pytest.raises(HarmonizationError, match="does not say what its values are worth"):
-        s2cube.as_cube(ds, crs="EPSG:32633", level="L2A")
+    opened = ds.astype("float32").chunk()
+    for array in opened.data_vars.values():
+        array.attrs, array.encoding = {}, {"dtype": np.dtype("u2"), "scale_factor": 1.0}
+    for nothing_told in (ds, opened):
+        with pytest.raises(HarmonizationError, match="does not say what its values are worth"):
+            s2cube.as_cube(nothing_told, crs="EPSG:32633", level="L2A")
+
+
+def test_classes_that_are_none_are_no_data() -> None:
+    ds = counts()
+    ds["SCL"] = ds["SCL"].astype(np.int16)
+    ds["SCL"][0, 0, :4] = [260, -3, 12, 11]
+    assert s2cube.as_cube(ds, **KNOWN)["SCL"].values[0, 0, :4].tolist() == [0, 0, 0, 11]
 
 
 def test_counts_kept_as_signed() -> None:
