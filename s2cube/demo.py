@@ -15,6 +15,7 @@ from typing import Any, Final
 import numpy as np
 import xarray as xr
 
+from s2cube.errors import StoreMismatchError
 from s2cube.evaluate import evaluate_gap_filling
 from s2cube.export import write_catalog
 from s2cube.gapfill import fill_gaps
@@ -144,21 +145,30 @@ def run_demo(folder: str | Path = "demo-output", *, progress: bool = True) -> De
     clear = mask_clouds(looks, "scl", buffer=BUFFER)
     days = np.arange(FILLED[0], np.datetime64(FILLED[1]) + 1, dtype="datetime64[D]")
     daily = fill_gaps(clear, METHOD, dates=days)
-    report = write_daily(daily, folder / "daily.zarr", progress=progress)
+    store = folder / "daily.zarr"
+    try:
+        report = write_daily(daily, store, progress=progress)
+    except StoreMismatchError:
+        # Of an earlier version of the library, or of this folder before it was moved.
+        tell("    made with other settings before: made anew")
+        report = write_daily(daily, store, overwrite=True, progress=progress)
 
     tell("3/4 errors on hidden pixels")
     summary = folder / "summary.json"
-    if report.written or not all((folder / name).exists() for name in (*PICTURES, summary.name)):
+    kept = json.loads(summary.read_text()) if summary.exists() else {}
+    # The summary is written last, and says which series it is of: where it fits, all is done.
+    made_by = str(daily.attrs["history"])
+    drawn = all((folder / name).exists() for name in PICTURES)
+    if report.written or not drawn or kept.get("made_by") != made_by:
         # The place is small: what follows looks at all of it several times, so read it once.
         looks = looks.compute()
         clear = mask_clouds(looks, "scl", buffer=BUFFER)
-        found = _measure(clear)
+        kept = {"made_by": made_by, **_measure(clear)}
         tell(f"4/4 pictures: {', '.join(PICTURES)}")
-        _draw(looks, clear, open_daily(folder / "daily.zarr"), folder)
-        summary.write_text(json.dumps(found, indent=1))
-    kept = json.loads(summary.read_text())
+        _draw(looks, clear, open_daily(store), folder)
+        summary.write_text(json.dumps(kept, indent=1))
     tell("")
-    return DemoSummary(report=report, **kept)
+    return DemoSummary(kept["looks"], kept["masked"], report, kept["errors"])
 
 
 def _measure(clear: xr.Dataset) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The main job, end to end, on real data."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import xarray as xr
 
 import s2cube
 from s2cube import demo
-from s2cube.errors import CubeError
+from s2cube.errors import CubeError, StoreMismatchError
 from s2cube.export import write_catalog
 from s2cube.schema import Provenance
 
@@ -105,6 +106,22 @@ def test_it_leaves_what_it_promises_and_resumes(
     errors = {(row["mask"], row["method"], row["band"]): row["mae"] for row in summary.errors}
     assert errors["frame", "linear", "B08"] < errors["frame", "last", "B08"]
     assert "daily series" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_after_an_upgrade_it_just_works(output: Path, tmp_path: Path) -> None:
+    """What another version left in the folder is made anew; what it did not make is never touched."""
+    folder = tmp_path / "out"
+    shutil.copytree(output, folder)
+    root = folder / "daily.zarr" / "zarr.json"
+    root.write_text(root.read_text().replace("buffer=30.0", "buffer=99.0"))
+    summary = demo.run_demo(folder, progress=False)
+    assert (summary.report.written, summary.report.kept) == (1, 0)
+    shutil.rmtree(folder / "daily.zarr")
+    (folder / "daily.zarr").mkdir()
+    (folder / "daily.zarr" / "mine").write_text("")
+    with pytest.raises(StoreMismatchError, match="not made by s2cube"):
+        demo.run_demo(folder, progress=False)
 
 
 def test_a_catalogue_is_whole_or_not_there(cube: xr.Dataset, tmp_path: Path) -> None:
