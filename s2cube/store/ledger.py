@@ -212,10 +212,14 @@ class Ledger:
     def clear(self, files: Iterable[str]) -> None:
         """Remove what an interrupted or damaged run has left of a region.
 
-        Zarr would read a shard at the array's edge before it writes it, and fail on a torn one.
+        Zarr would read a shard at the array's edge before it writes it, and fail on a torn one. It
+        writes under a temporary name first, which a killed run leaves behind.
         """
         for name in files:
-            (self.store / name).unlink(missing_ok=True)
+            path = self.store / name
+            path.unlink(missing_ok=True)
+            for partial in path.parent.glob(f"{path.name}.*.partial"):
+                partial.unlink(missing_ok=True)
 
     def mark(self, region: str, files: Mapping[str, bool], **facts: Any) -> Mark:
         """Bring the files of a region to the disk for good, then put its mark.
@@ -247,6 +251,9 @@ class Ledger:
 
     def publish(self, marks: Iterable[Mark]) -> None:
         """Move the marks into the store, put its root last, and clear the work folder away."""
+        for depth in ("", "*/"):
+            for partial in self.store.glob(f"{depth}.*.partial"):  # of put(), in a killed run
+                partial.unlink(missing_ok=True)
         group = json.loads(self._group.read_bytes())
         group["attributes"][LEDGER] = [asdict(mark) for mark in marks]
         put(self._group, json.dumps(group).encode())
