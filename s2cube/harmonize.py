@@ -363,7 +363,9 @@ def _facts(
         raise HarmonizationError(
             f"offset is one number, or one a date ({len(array)}); got shape {np.shape(offset)}."
         )
-    return scale, offset, None if nodata == "none" else float(nodata) if nodata is not None else None
+    if nodata is None or nodata == "none":
+        return scale, offset, None
+    return scale, offset, float(nodata)
 
 
 def _refuse_counts(array: xr.DataArray) -> None:

@@ -69,8 +69,6 @@ def _no_smaller_than(far: int, sizes: tuple[int, ...]) -> tuple[int, ...]:
             joined[-1] += size
         else:
             joined.append(size)
-    if len(joined) > 1 and joined[-1] < far:
-        joined[-2:] = [joined[-2] + joined[-1]]
     return tuple(joined)
 
 

@@ -9,6 +9,7 @@ from s2cube.schema.cube import bands_of, pick_bands, record, validate, variable
 from s2cube.schema.grid import (
     geobox_of,
     grid_coords,
+    longitude_of,
     parse_crs,
     solar_day,
     solar_days,
@@ -68,6 +69,7 @@ __all__ = [
     "flag_attrs",
     "geobox_of",
     "grid_coords",
+    "longitude_of",
     "names_of",
     "parse_crs",
     "pick_bands",

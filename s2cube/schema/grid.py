@@ -130,5 +130,9 @@ def solar_day(times: np.ndarray, longitude: float) -> np.ndarray:
 
 def solar_days(cube: xr.Dataset) -> np.ndarray:
     """Return the solar day of each step of `cube`, int32 days since 1970-01-01, shape ``(time,)``."""
-    centre = geobox_of(cube).extent.centroid.to_crs("epsg:4326").points[0]
-    return solar_day(cube["time"].values, float(centre[0]))
+    return solar_day(cube["time"].values, longitude_of(geobox_of(cube)))
+
+
+def longitude_of(geobox: "GeoBox") -> float:
+    """Return the longitude of the middle of `geobox`, by which its solar days are told."""
+    return float(geobox.extent.centroid.to_crs("epsg:4326").points[0][0])

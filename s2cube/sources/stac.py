@@ -114,8 +114,7 @@ def open_stac(
     scenes, wanted = scenes_of(items, bands)
     native = [facts.grid for scene in scenes for facts in scene.bands.values() if facts.grid is not None]
     grid = target_grid(native, area=area, resolution=resolution, crs=crs, geobox=geobox)
-    centre = grid.extent.centroid.to_crs("epsg:4326").points[0]
-    steps = steps_of(scenes, groupby, float(centre[0]))
+    steps = steps_of(scenes, groupby, schema.longitude_of(grid))
     methods = {band: _method(band, resampling, grid, scenes) for band in wanted}
     cubes = [
         _layer(layer, wanted, grid, chunks, methods, Driver(on_read_error))
