@@ -9,11 +9,11 @@ from s2cube import testing
 from s2cube._accessor import S2Accessor
 from s2cube.evaluate import evaluate_gap_filling
 from s2cube.gapfill import fill_gaps
-from s2cube.harmonize import as_cube
 from s2cube.masks import cloud_mask, mask_clouds
 from s2cube.plot import plot_series, plot_true_color
-from s2cube.schema import validate
+from s2cube.schema import items, validate
 from s2cube.sources import open_stac
+from s2cube.sources.dataset import as_cube
 from s2cube.store import WriteReport, open_daily, write_daily
 
 __version__ = "0.1.0"
@@ -26,6 +26,7 @@ __all__ = [
     "cloud_mask",
     "evaluate_gap_filling",
     "fill_gaps",
+    "items",
     "mask_clouds",
     "open_daily",
     "open_stac",

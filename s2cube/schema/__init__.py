@@ -15,6 +15,7 @@ from s2cube.schema.grid import (
     solar_days,
     spatial_ref,
 )
+from s2cube.schema.items import ITEMS, item_records, items, records_of
 from s2cube.schema.tables import (
     BANDS,
     CLEAR_AGE,
@@ -48,6 +49,7 @@ __all__ = [
     "CLEAR_AGE",
     "DIMS",
     "FAILED_LOOKS",
+    "ITEMS",
     "LEVELS",
     "NODATA",
     "NO_AGE",
@@ -69,11 +71,14 @@ __all__ = [
     "flag_attrs",
     "geobox_of",
     "grid_coords",
+    "item_records",
+    "items",
     "longitude_of",
     "names_of",
     "parse_crs",
     "pick_bands",
     "record",
+    "records_of",
     "scl_attrs",
     "solar_day",
     "solar_days",

@@ -8,7 +8,7 @@ import numpy as np
 
 from s2cube import schema
 from s2cube.errors import CatalogError, CubeError
-from s2cube.sources.items import Box
+from s2cube.sources.scene import Box
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox

@@ -7,7 +7,7 @@ import numpy as np
 
 from s2cube import schema
 from s2cube.errors import CubeError
-from s2cube.sources.items import Scene
+from s2cube.sources.scene import Scene
 
 __all__ = ["GroupBy", "layers_of", "steps_of"]
 

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,14 +10,13 @@ import numpy as np
 
 from s2cube import schema
 from s2cube.errors import CatalogError, HarmonizationError
+from s2cube.sources.scene import BandFacts, Box, Scene
 
 if TYPE_CHECKING:
     import pystac
     from odc.geo.geobox import GeoBox
 
-Box = tuple[float, float, float, float]
-
-__all__ = ["BandFacts", "Box", "Scene", "acquired", "footprint", "read_items", "scenes_of"]
+__all__ = ["acquired", "footprint", "read_items", "scenes_of"]
 
 _PRODUCT: Final = re.compile(
     r"(?P<platform>S2[A-Z])_MSI(?P<level>L1C|L2A)_(?P<start>\d{8}T\d{6})"
@@ -28,56 +26,6 @@ _PRODUCT: Final = re.compile(
 
 _OTHER_RULES: Final = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 """Flags of providers whose declared offset alone does not tell what their pixels hold."""
-
-
-@dataclass(frozen=True)
-class BandFacts:
-    """Where a band's pixels are and what their counts mean."""
-
-    href: str
-    dtype: str
-    nodata: float | None
-    scale: float
-    offset: float
-    """Reflectance to add."""
-    grid: "GeoBox | None"
-    """Where its pixels are; None where the item does not tell."""
-
-    @property
-    def counts(self) -> tuple[float, float, float | None, str]:
-        """What its counts mean; bands that differ in it cannot be read as one."""
-        return self.scale, self.offset, self.nodata, self.dtype
-
-
-@dataclass(frozen=True)
-class Scene:
-    """One item: one tile of one datatake."""
-
-    id: str
-    time: np.datetime64
-    """Acquisition, naive UTC."""
-    geometry: Mapping[str, Any]
-    bbox: Box
-    level: str | None
-    platform: str
-    """``"sentinel-2a"``, empty where the item does not tell."""
-    relative_orbit: int
-    """1 to 143, -1 where the item does not tell."""
-    baseline: str
-    """``"05.10"``, empty where the item does not tell."""
-    datatake: str
-    """Empty where the item does not tell."""
-    tile: str
-    """MGRS tile ``"33UUU"``, empty where the item does not tell."""
-    datastrip: str
-    """Start of sensing of its datastrip, empty where the item does not tell."""
-    created: str
-    bands: Mapping[str, BandFacts]
-
-    @property
-    def baseline_number(self) -> tuple[int, ...]:
-        """The baseline, to be compared: 05.10 is later than 05.09, and any later than none."""
-        return tuple(int(part) for part in self.baseline.split(".")) if self.baseline else ()
 
 
 def read_items(source: Any) -> list["pystac.Item"]:
@@ -244,6 +192,7 @@ def _scene(item: "pystac.Item", assets: Mapping[str, "pystac.Asset"]) -> Scene:
         time=acquired(item),
         geometry=item.geometry,
         bbox=footprint(item),
+        sensor="sentinel-2",
         level=_level(item, name, has_scl=schema.SCL in assets),
         platform=_platform(properties, name),
         relative_orbit=int(properties.get("sat:relative_orbit") or name.get("orbit") or -1),
@@ -330,6 +279,7 @@ def _band_facts(item: "pystac.Item", band: str, asset: "pystac.Asset") -> BandFa
         scale=scale,
         offset=offset,
         grid=_native_grid({**item.properties, **extra}),
+        classes=is_scl,
     )
 
 

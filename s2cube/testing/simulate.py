@@ -119,6 +119,7 @@ def simulate_cube(
     arrays[STATUS] = schema.variable(status, schema.status_attrs())
     baseline = np.where(times >= np.datetime64("2022-01-25"), "04.00", "03.01")
     platform = np.where(np.arange(len(times)) % 2 == 0, "sentinel-2a", "sentinel-2b")
+    datatakes = [f"GS{t:%Y%m%dT%H%M%S}" for t in times.tolist()]
     cube = xr.Dataset(
         arrays,
         {
@@ -127,7 +128,23 @@ def simulate_cube(
             "platform": ("time", platform),
             "relative_orbit": ("time", orbits),
             "processing_baseline": ("time", baseline),
-            "datatake": ("time", [f"GS{t:%Y%m%dT%H%M%S}" for t in times.tolist()]),
+            "datatake": ("time", datatakes),
+            schema.ITEMS: schema.item_records(
+                [
+                    [
+                        {
+                            "id": f"simulated-{take}",
+                            "platform": str(name),
+                            "relative_orbit": int(orbit),
+                            "processing_baseline": str(version),
+                            "offset": dict.fromkeys(names, -0.1 if version >= "04.00" else 0.0),
+                        }
+                    ]
+                    for take, name, orbit, version in zip(
+                        datatakes, platform, orbits, baseline, strict=True
+                    )
+                ]
+            ),
             "sensor": "sentinel-2",
             "processing_level": "L2A",
         },
