@@ -1,0 +1,166 @@
+"""A real HTTP server on loopback, with faults on demand: the base of all stand-in services."""
+
+import http.server
+import random
+import socket
+import struct
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Final, Self
+
+__all__ = ["Faults", "Loopback", "Request", "Response"]
+
+KINDS: Final = ("reset", "truncate", "hang")
+"""Faults of the connection; statuses such as 503 are faults too."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asked for."""
+
+    method: str
+    path: str
+    """With the query, as sent."""
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the server answers."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Faults:
+    """Which answers go wrong: a share of them, drawn from a seed, of the kinds given."""
+
+    share: float = 0.0
+    kinds: Sequence[int | str] = (503,)
+    """HTTP statuses, ``"reset"`` (the connection breaks), ``"truncate"`` (half the body) or ``"hang"``."""
+    seed: int = 0
+    hang: float = 5.0
+    """Seconds before a hanging answer ends in a broken connection."""
+    only: str = ""
+    """Only paths that contain this."""
+
+    def __post_init__(self) -> None:
+        self._random = random.Random(self.seed)  # noqa: S311
+
+    def draw(self, path: str) -> int | str | None:
+        """Return the fault of the next answer, or None for a good one."""
+        if self.only not in path or self._random.random() >= self.share:
+            return None
+        return self._random.choice(list(self.kinds))
+
+
+class Loopback:
+    """An HTTP/1.1 server on 127.0.0.1 that lives as long as its ``with`` block.
+
+    Subclasses say what they answer in :meth:`answer`; it is called from several threads.
+
+    Attributes
+    ----------
+    requests
+        All requests so far, in the order in which they came.
+    faults
+        What goes wrong; may be replaced at any time.
+    """
+
+    def __init__(self, *, faults: Faults | None = None) -> None:
+        self.faults = faults or Faults()
+        self.requests: list[Request] = []
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._server: http.server.ThreadingHTTPServer | None = None
+
+    def answer(self, request: Request) -> Response:
+        """Return the answer to a request."""
+        raise NotImplementedError
+
+    @property
+    def url(self) -> str:
+        """Where it listens, without a slash at the end."""
+        assert self._server is not None, "the server runs inside a with block only"
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        self._stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+
+    def _respond(self, request: Request) -> tuple[Response, int | str | None]:
+        with self._lock:
+            self.requests.append(request)
+            fault = self.faults.draw(request.path)
+        if isinstance(fault, int):
+            return Response(fault, b"a fault that was asked for"), fault
+        return self.answer(request), fault
+
+
+def _handler(owner: Loopback) -> type[http.server.BaseHTTPRequestHandler]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        # Headers and body leave in two writes: Nagle's algorithm would hold the second one back.
+        disable_nagle_algorithm = True
+
+        def _serve(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            request = Request(self.command, self.path, dict(self.headers.items()), body)
+            response, fault = owner._respond(request)
+            if fault == "hang":
+                owner._stopping.wait(owner.faults.hang)
+            if fault in ("hang", "reset"):
+                self._break()
+                return
+            self.send_response(response.status)
+            for name, value in response.headers.items():
+                self.send_header(name, value)
+            if "Content-Length" not in response.headers:
+                self.send_header("Content-Length", str(len(response.body)))
+            self.end_headers()
+            if self.command == "HEAD":
+                return
+            if fault == "truncate":
+                self.wfile.write(response.body[: len(response.body) // 2])
+                self.wfile.flush()
+                self._break()
+                return
+            self.wfile.write(response.body)
+
+        do_GET = do_POST = do_HEAD = do_PUT = do_DELETE = _serve  # noqa: N815
+
+        def _break(self) -> None:
+            """Close so that the client sees a reset, not an orderly end."""
+            linger = struct.pack("ii", 1, 0)
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            self.close_connection = True
+            self.connection.close()
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            """Say nothing: tests read ``requests``."""
+
+        def handle(self) -> None:
+            try:
+                super().handle()
+            except (ConnectionError, ValueError):
+                self.close_connection = True
+
+    return Handler
