@@ -12,13 +12,24 @@ from s2cube.gapfill import fill_gaps
 from s2cube.masks import cloud_mask, mask_clouds
 from s2cube.plot import plot_series, plot_true_color
 from s2cube.schema import items, validate
-from s2cube.sources import open_stac
-from s2cube.sources.dataset import as_cube
+from s2cube.sources import (
+    PROFILES,
+    Product,
+    Profile,
+    as_cube,
+    open_stac,
+    reflectance_offset,
+    save_items,
+    search,
+)
 from s2cube.store import WriteReport, open_daily, write_daily
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "PROFILES",
+    "Product",
+    "Profile",
     "S2Accessor",
     "WriteReport",
     "__version__",
@@ -32,6 +43,9 @@ __all__ = [
     "open_stac",
     "plot_series",
     "plot_true_color",
+    "reflectance_offset",
+    "save_items",
+    "search",
     "testing",
     "validate",
     "write_daily",

@@ -8,7 +8,7 @@ from the pixels, some say so, some say so wrongly. :data:`RULES` decides from fa
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -183,6 +183,7 @@ def reflectance(
     scale: float,
     offset: float | NDArray = 0.0,
     marked: bool = False,
+    attrs: Mapping[str, Any] | None = None,
 ) -> xr.Variable:
     """Return a band of a cube from its counts, lazily.
 
@@ -194,10 +195,12 @@ def reflectance(
         Its id.
     nodata, scale, offset, marked
         As in :func:`s2cube.kernels.counts.decode`; `offset` is one for all or one a step.
+    attrs
+        Its attributes; by default, those of the band of Sentinel-2.
     """
     steps = np.broadcast_to(np.asarray(offset, dtype=np.float64), raw.shape[:1])[:, None, None]
     data = map_pixels(_decode, raw, steps, dtype=np.float32, nodata=nodata, scale=scale, marked=marked)
-    return schema.variable(data, schema.band_attrs(band))
+    return schema.variable(data, schema.band_attrs(band) if attrs is None else dict(attrs))
 
 
 def _decode(

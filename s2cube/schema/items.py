@@ -58,7 +58,8 @@ def items(cube: xr.Dataset) -> "pd.DataFrame":
     -------
     pandas.DataFrame
         One row an item: ``time`` (of its step), ``id``, ``platform``, ``tile``, ``relative_orbit``,
-        ``processing_baseline``, and ``offset_<band>``, the reflectance added to that band.
+        ``processing_baseline``, ``offset_<band>``, the reflectance added to that band, and what else the
+        source tells (local products: mean ``sun_zenith``, ``view_zenith``, ...).
 
     Raises
     ------
@@ -79,7 +80,12 @@ def items(cube: xr.Dataset) -> "pd.DataFrame":
         for record in step:
             offsets = {f"offset_{band}": value for band, value in record.get("offset", {}).items()}
             told = {key: record.get(key) for key in _COLUMNS}
-            rows.append({"time": time, **told, **offsets})
+            more = {
+                key: value
+                for key, value in record.items()
+                if key not in _COLUMNS and isinstance(value, (int, float, str))
+            }
+            rows.append({"time": time, **told, **offsets, **more})
     return pd.DataFrame(rows)
 
 

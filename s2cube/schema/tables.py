@@ -177,6 +177,11 @@ def band_ids(names: str | Iterable[str]) -> list[str]:
     return list(dict.fromkeys(band_id(name) for name in names_of(names)))
 
 
+def is_scl(name: object) -> bool:
+    """Return whether `name` is one in use for Sen2Cor's scene classification (``"SCL_20m"``, ...)."""
+    return re.fullmatch(r"(s2-l2a-)?scl(_[26]0m)?|scene_classification", str(name).lower()) is not None
+
+
 def names_of(names: object) -> list[str]:
     """Return one name or several as a list; refuse anything else, and nothing at all."""
     if isinstance(names, str):

@@ -1,5 +1,6 @@
 """From scenes to a cube: steps, layers, one lazy load of each layer, harmonized."""
 
+import functools
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,8 @@ __all__ = ["CHUNKS", "METHODS", "assemble"]
 
 CHUNKS: Final = {"time": 1, "y": 1024, "x": 1024}
 """One date and 1024² px: whole internal blocks of the usual Cloud-Optimized GeoTIFFs."""
+BLOCK: Final = 1024
+"""Side of an internal block of ESA's JP2 and of most providers' GeoTIFFs, px: what one request reads."""
 METHODS: Final = (
     "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "max", "min", "med",
     "q1", "q3", "sum", "rms",
@@ -155,7 +158,7 @@ def _method(
     }
     if unknown := [method for method in by_band.values() if method not in METHODS]:
         raise CubeError(f"Unknown resampling {unknown[0]!r}; known: {', '.join(METHODS)}.")
-    if band == SCL:
+    if scenes[0].bands[band].classes:
         return "nearest"
     if band in by_band or "*" in by_band:
         return by_band.get(band, by_band.get("*", ""))
@@ -196,7 +199,8 @@ def _layer(
         driver=driver,
     )
     present = sorted(set(step_of.values()))
-    spectral = [band for band in bands if band != SCL]
+    classes = [band for band in bands if placed[0][1].bands[band].classes]
+    spectral = [band for band in bands if band not in classes]
     arrays: dict[Hashable, xr.Variable] = {}
     nodata = []
     for band in spectral:
@@ -212,10 +216,21 @@ def _layer(
         nodata.append(missing)
         offsets = np.array([fact.offset for fact in facts])
         arrays[band] = harmonize.reflectance(
-            raw[band].data, band, nodata=missing, scale=scale, offset=offsets, marked=True
+            raw[band].data,
+            band,
+            nodata=missing,
+            scale=scale,
+            offset=offsets,
+            marked=True,
+            attrs=facts[0].attrs,
         )
-    if SCL in bands:
-        arrays[SCL] = harmonize.scene_classes(raw[SCL].data)
+    for band in classes:
+        attrs = dict(placed[0][1].bands[band].attrs)
+        arrays[band] = (
+            harmonize.scene_classes(raw[band].data)
+            if band == SCL
+            else schema.variable(raw[band].data, attrs)
+        )
     arrays[STATUS] = harmonize.status_of_counts(
         [raw[band].data for band in spectral], nodata, marked=True
     )
@@ -260,7 +275,8 @@ def _coords(
             "Several datatakes have the same time (items with dates only?): use groupby='solar_day'."
         )
     levels = {scene.level for scene in scenes}
-    if len(levels) > 1 or None in levels:
+    sensor = scenes[0].sensor
+    if sensor == "sentinel-2" and (len(levels) > 1 or None in levels):
         raise CatalogError(
             f"The items must be of one known processing level, they are {sorted(map(str, levels))}: "
             "select those of one, or add processing:level to them."
@@ -272,7 +288,7 @@ def _coords(
         "datatake": [_common((scene.datatake for scene in step), "") for step in steps],
     }
     along: dict[Hashable, Any] = {
-        schema.ITEMS: schema.item_records([[scene.record() for scene in step] for step in steps]),
+        schema.ITEMS: _records(steps, grid),
     }
     along |= {
         name: ("time", np.array(values))
@@ -283,9 +299,37 @@ def _coords(
         **schema.grid_coords(grid),
         "time": ("time", times),
         **along,
-        "sensor": "sentinel-2",
-        "processing_level": levels.pop(),
+        "sensor": sensor,
+        **({"processing_level": levels.pop()} if None not in levels else {}),
     }
+
+
+def _records(steps: Sequence[Sequence[Scene]], grid: "GeoBox") -> xr.Variable:
+    """Return what ``items(cube)`` tells, and what ``explain(cube)`` needs: the reads of each band."""
+    inside = functools.cache(lambda native: _reads(native, grid))
+
+    def reads(scene: Scene) -> dict[str, list[int]]:
+        return {
+            band: [inside(facts.grid)[0], np.dtype(facts.dtype).itemsize, inside(facts.grid)[1]]
+            for band, facts in scene.bands.items()
+            if facts.grid is not None
+        }
+
+    return schema.item_records(
+        [[{**scene.record(), "reads": reads(scene)} for scene in step] for step in steps]
+    )
+
+
+def _reads(native: "GeoBox", grid: "GeoBox") -> tuple[int, int]:
+    """Return how many pixels of `native` the grid needs, and in how many internal blocks they lie."""
+    from odc.geo.overlap import compute_reproject_roi
+
+    rows, columns = compute_reproject_roi(native, grid).roi_src
+    pixels = max(rows.stop - rows.start, 0) * max(columns.stop - columns.start, 0)
+    if not pixels:
+        return 0, 0
+    blocks = [-(-part.stop // BLOCK) - part.start // BLOCK for part in (rows, columns)]
+    return pixels, blocks[0] * blocks[1]
 
 
 def _common(values: Iterable[Any], unknown: Any) -> Any:

@@ -19,7 +19,6 @@ _DIM_NAMES: Final[dict[str, tuple[str, ...]]] = {
     "y": ("y", "lat", "latitude", "northing"),
     "x": ("x", "lon", "longitude", "easting"),
 }
-_SCL_NAMES: Final = ("scl", "s2-l2a-scl", "scene_classification", "scl_20m", "scl_60m")
 
 
 def as_cube(
@@ -64,7 +63,7 @@ def as_cube(
     -------
     xarray.Dataset
         A cube: float32 reflectance, ``status``, ``SCL`` where there is one. Variables that are no
-        band are left out.
+        band are left out. What is a cube already comes back as it is.
 
     Raises
     ------
@@ -85,6 +84,13 @@ def as_cube(
     given = _one_dataset(ds)
     if schema.PROVENANCE in given:
         raise CubeError("The data are a filled cube already: use it as it is.")
+    if STATUS in given and schema.bands_of(given):
+        if (scale, offset, nodata) != (None, None, None):
+            raise HarmonizationError(
+                "The data are a cube already (they carry 'status'), harmonized: leave scale=, offset= and "
+                "nodata= out; adding an offset again would shift every pixel."
+            )
+        return schema.validate(given)
     found = _found(given, names or {})
     dims = {old: new for old, new in found.items() if new in schema.DIMS}
     bands = {old: new for old, new in found.items() if new in schema.BANDS or new == SCL}
@@ -164,7 +170,7 @@ def _found(ds: xr.Dataset, names: Mapping[str, str]) -> dict[Hashable, str]:
             new = next((dim for dim, known in _DIM_NAMES.items() if text.lower() in known), None)
             if new is not None:
                 found[old] = new
-        elif text.lower() in _SCL_NAMES:
+        elif schema.is_scl(text):
             found[old] = SCL
         elif (band := schema.find_band(text)) is not None:
             found[old] = band

@@ -4,28 +4,22 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from s2cube import schema
+from s2cube import harmonize, schema
 from s2cube.errors import CatalogError, HarmonizationError
+from s2cube.sources.facts import band_of, baseline_of, offset_facts, original, product_name, told_by
+from s2cube.sources.profiles import Product, Profile, product_of
 from s2cube.sources.scene import BandFacts, Box, Scene
+from s2cube.sources.search import read_parquet
 
 if TYPE_CHECKING:
     import pystac
     from odc.geo.geobox import GeoBox
 
-__all__ = ["acquired", "footprint", "read_items", "scenes_of"]
-
-_PRODUCT: Final = re.compile(
-    r"(?P<platform>S2[A-Z])_MSI(?P<level>L1C|L2A)_(?P<start>\d{8}T\d{6})"
-    r"(?:_N(?P<baseline>\d{4}))?_R(?P<orbit>\d{3})_T(?P<tile>\d{2}[A-Z]{3})"
-)
-"""An ESA product name, whole or shortened as Planetary Computer does."""
-
-_OTHER_RULES: Final = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
-"""Flags of providers whose declared offset alone does not tell what their pixels hold."""
+__all__ = ["acquired", "footprint", "is_api", "read_items", "scenes_of"]
 
 
 def read_items(source: Any) -> list["pystac.Item"]:
@@ -63,14 +57,10 @@ def _read(href: str) -> Iterator["pystac.Item"]:
     import pystac
 
     try:
+        if href.split("?")[0].endswith(".parquet"):
+            yield from read_parquet(href)
+            return
         content = pystac.StacIO.default().read_json(href)
-        if "conformsTo" in content or any(
-            link.get("rel") == "search" for link in content.get("links", ())
-        ):
-            raise CatalogError(
-                f"{href} is a STAC API, which has to be searched: pass the items you find, "
-                "open_stac(pystac_client.Client.open(url).search(...).item_collection())."
-            )
         if content.get("type") == "FeatureCollection":
             yield from pystac.ItemCollection.from_dict(content)
             return
@@ -79,7 +69,7 @@ def _read(href: str) -> Iterator["pystac.Item"]:
             yield found
         elif isinstance(found, pystac.Catalog):
             yield from found.get_items(recursive=True)
-    except CatalogError:
+    except (CatalogError, ImportError):
         raise
     except Exception as error:
         # pystac raises whatever its file system, JSON or validation raised; to the user it is one
@@ -87,30 +77,62 @@ def _read(href: str) -> Iterator["pystac.Item"]:
         raise CatalogError(f"Cannot read a STAC catalogue or item at {href}: {error}") from error
 
 
+def is_api(source: Any) -> bool:
+    """Return whether `source` is the URL of a STAC API, which has to be searched rather than read."""
+    if not (isinstance(source, str) and source.startswith(("http://", "https://"))):
+        return False
+    if source.split("?")[0].endswith((".json", ".geojson", ".parquet")):
+        return False
+    import pystac
+
+    try:
+        content = pystac.StacIO.default().read_json(source)
+    except Exception as error:
+        raise CatalogError(f"Cannot read a STAC catalogue or item at {source}: {error}") from error
+    return "conformsTo" in content or any(
+        link.get("rel") == "search" for link in content.get("links", ())
+    )
+
+
 def scenes_of(
-    items: Iterable["pystac.Item"], bands: Iterable[str] | None
+    items: Iterable["pystac.Item"],
+    bands: Iterable[str] | None,
+    profile: Profile,
+    offset: float | Literal["declared"] | None = None,
 ) -> tuple[list[Scene], list[str]]:
     """Return the facts of `items` for the asked bands, and those bands.
 
     Parameters
     ----------
     items
-        Items of one collection or several.
+        Items of one collection or several, of one sensor.
     bands
         Ids or common names, ``"SCL"`` among them; None for all that every item has. ``SCL`` comes
         along wherever every item has it: it is lazy, and masks need it.
+    profile
+        What is known of their catalogue.
+    offset
+        The user's word on the offset of reflectance, instead of the rules.
 
     Raises
     ------
     CatalogError
-        An item lacks an asked asset.
+        An item lacks an asked asset, or the items are of several sensors.
     """
     items = list(items)
-    held = [_assets_by_band(item) for item in items]
+    products = [product_of(item, profile) for item in items]
+    sensors = {product.sensor for product in products}
+    if len(sensors) > 1:
+        raise CatalogError(
+            f"The items are of several sensors ({', '.join(sorted(sensors))}): open each apart."
+        )
+    held = [_assets_by_band(item, product) for item, product in zip(items, products, strict=True)]
     common = set.intersection(*(set(assets) for assets in held))
-    asked = None if bands is None else _asked(bands)
+    sentinel_2 = sensors == {"sentinel-2"}
+    asked = None if bands is None else _asked(bands, sentinel_2=sentinel_2)
     if asked is None:
-        wanted = [band for band in (*schema.BANDS, schema.SCL) if band in common]
+        order = (*schema.BANDS, schema.SCL) if sentinel_2 else sorted(common)
+        wanted = [band for band in order if band in common]
         if not set(wanted) - {schema.SCL}:
             raise CatalogError(
                 f"No band is in all {len(items)} items; {items[0].id} has "
@@ -131,78 +153,72 @@ def scenes_of(
                 "bands or these items out."
             )
     scenes = [
-        _scene(item, {band: assets[band] for band in wanted})
-        for item, assets in zip(items, held, strict=True)
+        _scene(item, {band: assets[band] for band in wanted}, product, offset)
+        for item, assets, product in zip(items, held, products, strict=True)
     ]
     return scenes, wanted
 
 
-def _asked(bands: str | Iterable[str]) -> list[str]:
+def _asked(bands: str | Iterable[str], *, sentinel_2: bool) -> list[str]:
     names = schema.names_of(bands)
+    if not sentinel_2:
+        return list(dict.fromkeys(str(name) for name in names))
     found = [schema.SCL if str(n).upper() == schema.SCL else schema.band_id(n) for n in names]
     if found == [schema.SCL]:
         raise CatalogError("SCL alone is no cube: ask for at least one reflectance band.")
     return list(dict.fromkeys(found))
 
 
-def _assets_by_band(item: "pystac.Item") -> dict[str, "pystac.Asset"]:
-    """Return the asset of each band, the finest where several have it (``B02_10m``, ``B02_60m``)."""
-    found: dict[str, pystac.Asset] = {}
+def _assets_by_band(item: "pystac.Item", product: Product) -> dict[str, str]:
+    """Return the key of each band's asset, the best where several have it.
+
+    That is the finest (``B02_10m`` before ``B02_60m``), and of equals the one that is no JP2: it reads
+    many times faster.
+    """
+    found: dict[str, str] = {}
     for key, asset in item.assets.items():
-        if (band := _band_of(key, asset)) is None:
-            continue
-        if band not in found or _pixel(asset) < _pixel(found[band]):
-            found[band] = asset
+        band = band_of(key, asset, product)
+        if band is not None and (
+            band not in found or _worth(key, asset) < _worth(found[band], item.assets[found[band]])
+        ):
+            found[band] = key
     return found
 
 
-def _band_of(key: str, asset: "pystac.Asset") -> str | None:
-    """Return the band an asset holds: by its key, else by the one band it declares."""
-    if key.lower() in ("scl", "scl_20m", "scl_60m"):
-        return schema.SCL
-    if (band := schema.find_band(key)) is not None:
-        return band
-    declared = asset.extra_fields.get("eo:bands") or asset.extra_fields.get("bands") or []
-    if len(declared) != 1:
-        return None
-    return schema.find_band(declared[0].get("name"))
-
-
-def _pixel(asset: "pystac.Asset") -> float:
-    """Return the pixel size that an asset declares, infinite where it does not."""
+def _worth(key: str, asset: "pystac.Asset") -> tuple[float, bool]:
+    """Return the pixel size that an asset declares (infinite: none), and whether it is a JP2."""
     transform = asset.extra_fields.get("proj:transform")
-    return abs(transform[0]) if transform else float(asset.extra_fields.get("gsd", "inf"))
+    size = abs(transform[0]) if transform else float(asset.extra_fields.get("gsd", "inf"))
+    return size, original(key, asset)
 
 
-def _scene(item: "pystac.Item", assets: Mapping[str, "pystac.Asset"]) -> Scene:
+def _scene(
+    item: "pystac.Item",
+    keys: Mapping[str, str],
+    product: Product,
+    offset: float | Literal["declared"] | None,
+) -> Scene:
     properties = item.properties
-    match = _PRODUCT.search(str(properties.get("s2:product_uri", item.id)))
-    name = match.groupdict() if match else {}
+    name = product_name(item)
     if item.geometry is None:
         raise CatalogError(f"Item {item.id} has no geometry: it cannot be placed.")
-    baseline = str(
-        properties.get("s2:processing_baseline")
-        or properties.get("processing:version")
-        or name.get("baseline")
-        or ""
-    )
-    digits = re.fullmatch(r"(\d\d)\.?(\d\d)", baseline)
+    baseline = baseline_of(item)
     return Scene(
         id=item.id,
         time=acquired(item),
         geometry=item.geometry,
         bbox=footprint(item),
-        sensor="sentinel-2",
-        level=_level(item, name, has_scl=schema.SCL in assets),
+        sensor=product.sensor,
+        level=product.level or _level(item, name, has_scl=schema.SCL in keys),
         platform=_platform(properties, name),
         relative_orbit=int(properties.get("sat:relative_orbit") or name.get("orbit") or -1),
-        baseline=f"{digits[1]}.{digits[2]}" if digits else "",
+        baseline="" if baseline is None else "{:02}.{:02}".format(*baseline),
         # Its end is the baseline: of two versions of one datatake it would make two.
         datatake=re.sub(r"_N\d\d\.\d\d$", "", str(properties.get("s2:datatake_id") or "")),
         tile=_tile(properties, name),
         datastrip=_datastrip(properties),
         created=str(properties.get("updated") or properties.get("created") or ""),
-        bands={band: _band_facts(item, band, asset) for band, asset in assets.items()},
+        bands={band: _band_facts(item, band, key, product, offset) for band, key in keys.items()},
     )
 
 
@@ -240,47 +256,66 @@ def _datastrip(properties: Mapping[str, Any]) -> str:
     return match[1] if match else ""
 
 
-def _band_facts(item: "pystac.Item", band: str, asset: "pystac.Asset") -> BandFacts:
-    """Return what an asset declares about its counts.
-
-    Raises
-    ------
-    HarmonizationError
-        A reflectance band declares no scale and offset, or the provider has a rule of its own.
-    """
-    extra = asset.extra_fields
-    v1 = (extra.get("raster:bands") or [{}])[0]
-    v2 = (extra.get("bands") or [{}])[0]
-
-    def told(key: str) -> Any:
-        for place, name in (
-            (extra, f"raster:{key}"),
-            (v2, f"raster:{key}"),
-            (v1, key),
-            (v2, key),
-            (extra, key),
-        ):
-            if place.get(name) is not None:
-                return place[name]
-        return None
-
-    is_scl = band == schema.SCL
-    scale, offset = (1.0, 0.0) if is_scl else _declared(item, band, told("scale"), told("offset"))
-    nodata, dtype = told("nodata"), told("data_type")
-    if dtype is None and scale > 0.01 and not is_scl:
+def _band_facts(
+    item: "pystac.Item",
+    band: str,
+    key: str,
+    product: Product,
+    said: float | Literal["declared"] | None,
+) -> BandFacts:
+    """Return where an asset is, and what its counts mean."""
+    asset = item.assets[key]
+    told = told_by(asset)
+    classes = band in product.classes
+    scale = product.scale if told("scale") is None else float(told("scale"))
+    if classes:
+        scale, offset = 1.0, 0.0
+    elif isinstance(said, (int, float)):
+        offset = float(said)
+    elif said == "declared" or product.offset == "declared":
+        if told("offset") is None:
+            raise HarmonizationError(
+                f"{band} of item {item.id} declares no offset (raster:offset): say it."
+            )
+        offset = float(told("offset"))
+    elif product.offset == "rule":
+        offset = harmonize.offset_to_add(offset_facts(item, key, band))
+    else:
+        offset = float(product.offset if told("offset") is None else told("offset"))
+    dtype, nodata = told("data_type"), told("nodata")
+    if scale is None or (dtype is None and product.dtype is None):
+        raise HarmonizationError(
+            f"{band} of item {item.id} does not declare its scale and data type (raster:scale, "
+            "data_type), and nothing is known of its collection: pass a profile= that tells them."
+        )
+    if dtype is None and product.offset == "rule" and scale > 0.01 and not classes:
         raise HarmonizationError(
             f"Item {item.id} does not declare the data type of {band}, and a scale of {scale:g} is not "
             "that of ESA's counts: add data_type to raster:bands."
         )
+    if str(told("unit")).lower() == "db":
+        raise CatalogError(
+            f"{band} of item {item.id} is in decibels, which cannot be resampled (their mean is not "
+            "that of the power): open a product in linear power."
+        )
+    if nodata is None:
+        nodata = product.nodata
     return BandFacts(
         href=str(asset.get_absolute_href() or asset.href),
-        dtype=str(dtype or ("uint8" if is_scl else "uint16")),
-        nodata=0.0 if nodata is None else float(nodata),
+        dtype=str(dtype or ("uint8" if band == schema.SCL else product.dtype)),
+        nodata=None if nodata is None else float(nodata),
         scale=scale,
         offset=offset,
-        grid=_native_grid({**item.properties, **extra}),
-        classes=is_scl,
+        grid=_native_grid({**item.properties, **asset.extra_fields}),
+        attrs=_attrs(band, product, classes=classes),
+        classes=classes,
     )
+
+
+def _attrs(band: str, product: Product, *, classes: bool) -> dict[str, Any]:
+    if product.sensor == "sentinel-2":
+        return schema.scl_attrs() if classes else schema.band_attrs(band)
+    return {"long_name": f"{band} {'flags' if classes else product.quantity}", "units": "1"}
 
 
 def _native_grid(fields: Mapping[str, Any]) -> "GeoBox | None":
@@ -316,21 +351,3 @@ def footprint(item: "pystac.Item") -> Box:
         edges = list(Geometry(item.geometry, "epsg:4326").boundingbox.bbox)
     half = len(edges) // 2
     return float(edges[0]), float(edges[1]), float(edges[half]), float(edges[half + 1])
-
-
-def _declared(
-    item: "pystac.Item", band: str, scale: float | None, offset: float | None
-) -> tuple[float, float]:
-    if flags := [key for key in _OTHER_RULES if key in item.properties]:
-        raise HarmonizationError(
-            f"Item {item.id} carries {flags[0]!r}, so its declared offset does not tell what its "
-            "pixels hold (some providers declare -0.1 after removing it). This version reads items "
-            "whose raster:scale and raster:offset describe their pixels."
-        )
-    if scale is None or offset is None:
-        raise HarmonizationError(
-            f"Item {item.id} does not declare what the counts of {band} are worth (raster:scale and "
-            "raster:offset on the asset, or in raster:bands). Add them: scale 1e-4, and offset 0 "
-            "before processing baseline 04.00 or where it has been removed, else -0.1."
-        )
-    return float(scale), float(offset)

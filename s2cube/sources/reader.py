@@ -31,6 +31,9 @@ GDAL_ENV: Final = {
     "GDAL_HTTP_RETRY_CODES": "ALL",
     "GDAL_HTTP_CONNECTTIMEOUT": "10",
     "GDAL_HTTP_TIMEOUT": "60",
+    # Dask has the threads. With several of its own, GDAL 3.10 loses the errors of blocks of JP2 that it
+    # decodes ahead: a file that was cut off gives what happens to lie in memory, without an error.
+    "GDAL_NUM_THREADS": "1",
 }
 """Survives passing faults and never hangs. What the user has configured wins."""
 
@@ -44,6 +47,9 @@ class Driver:
     on_read_error: OnReadError = "raise"
     """``"raise"``: a :class:`~s2cube.errors.ReadError` that names the file. ``"mark"``: the pixels
     that the file covers get the count that means "read failed"."""
+
+    sign: Any = None
+    gdal: tuple[tuple[str, str], ...] = ()
 
     md_parser = None
     dask_reader = None

@@ -1,18 +1,39 @@
 """What a source tells of its scenes, as plain facts: what items, products and files have in common."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
-__all__ = ["BandFacts", "Box", "Scene"]
+__all__ = ["PRODUCT_NAME", "BandFacts", "Box", "Scene", "product_name"]
 
 Box = tuple[float, float, float, float]
 """West, south, east, north in degrees."""
+
+PRODUCT_NAME: Final = re.compile(
+    r"(?P<platform>S2[A-Z])_MSI(?P<level>L1C|L2A)_(?P<start>\d{8}T\d{6})"
+    r"(?:_N(?P<baseline>\d{4}))?_R(?P<orbit>\d{3})_T(?P<tile>\d{2}[A-Z]{3})"
+)
+"""An ESA product name, whole or shortened as Planetary Computer does."""
+
+
+def product_name(text: str) -> dict[str, str]:
+    """Return the parts of the ESA product name in `text`; empty where there is none.
+
+    Examples
+    --------
+    >>> from s2cube.sources.scene import product_name
+    >>> told = product_name("S2B_MSIL1C_20220615T101559_N0400_R065_T32UPC_20220615T122549.SAFE")
+    >>> told["platform"], told["level"], told["baseline"], told["orbit"], told["tile"]
+    ('S2B', 'L1C', '0400', '065', '32UPC')
+    """
+    match = PRODUCT_NAME.search(text)
+    return {key: part for key, part in match.groupdict().items() if part} if match else {}
 
 
 @dataclass(frozen=True)
@@ -64,6 +85,8 @@ class Scene:
     """Start of sensing of its datastrip, empty where the item does not tell."""
     created: str
     bands: Mapping[str, BandFacts]
+    told: Mapping[str, Any] = field(default_factory=dict)
+    """What else its source tells of it, as plain numbers and words: for ``items(cube)``."""
 
     @property
     def baseline_number(self) -> tuple[int, ...]:
@@ -80,4 +103,4 @@ class Scene:
             "processing_baseline": self.baseline or None,
         }
         offset = {band: facts.offset for band, facts in self.bands.items() if not facts.classes}
-        return {**told, "offset": offset}
+        return {**told, **self.told, "offset": offset}

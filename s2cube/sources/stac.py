@@ -1,19 +1,21 @@
 """Cubes from STAC items."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from s2cube.errors import CatalogError
+from s2cube.errors import CatalogError, CubeError
 from s2cube.sources.assemble import CHUNKS, assemble
 from s2cube.sources.grid import lonlat_box
 from s2cube.sources.group import GroupBy
-from s2cube.sources.items import acquired, footprint, read_items, scenes_of
+from s2cube.sources.items import acquired, footprint, is_api, read_items, scenes_of
 from s2cube.sources.period import period
+from s2cube.sources.profiles import Profile, profile_of
 from s2cube.sources.reader import Driver, OnReadError
 from s2cube.sources.scene import Box
+from s2cube.sources.search import search, searchable
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -35,17 +37,22 @@ def open_stac(
     groupby: GroupBy = "datatake",
     resampling: str | Mapping[str, str] | None = None,
     on_read_error: OnReadError = "raise",
+    profile: "str | Profile | None" = None,
+    collection: str | None = None,
+    offset: float | Literal["declared"] | None = None,
 ) -> xr.Dataset:
     """Open STAC items as a cube, lazily: no pixel is read.
 
-    Duplicates (the same tile of the same datatake, processed twice) are dropped, the declared
-    offsets are applied, and where tiles overlap one of them gives a pixel all its bands and SCL.
+    Duplicates (the same tile of the same datatake, processed twice) are dropped, the offset of each
+    asset is found by rule (:func:`~s2cube.reflectance_offset`) and removed, and where tiles overlap one
+    of them gives a pixel all its bands and SCL.
 
     Parameters
     ----------
     source
-        Path or URL of a catalogue, collection, item or item collection; a ``pystac`` object of these
-        kinds; or a list of items.
+        A catalogue to search, by name (``"earth-search"``, ``"planetary-computer"``, ``"cdse"``), URL
+        or :class:`~s2cube.Profile`; or items: a path or URL of a catalogue, collection, item or item
+        collection (JSON, or STAC GeoParquet), a ``pystac`` object of these kinds, a list of items.
     bbox
         West, south, east, north in degrees. By default, all that the items cover.
     geometry
@@ -71,13 +78,23 @@ def open_stac(
         ones averaged. SCL is always nearest.
     on_read_error
         ``"raise"``, or ``"mark"``: what cannot be read becomes ``read_failed`` in ``status``.
+    profile
+        What is known of the catalogue, where its items do not tell: a name as in `source`, or a
+        :class:`~s2cube.Profile` of yours. By default, it is told by the items' links.
+    collection
+        The collection to search, by its id. By default, the profile's first (``sentinel-2-l2a``).
+    offset
+        Your word on the offset of reflectance instead of the rules: a number for all items (-0.1 where
+        it is in the counts, 0 where it has been removed), or ``"declared"``: what each asset declares.
 
     Returns
     -------
     xarray.Dataset
         A cube: float32 reflectance, ``SCL`` (uint8), ``status`` (uint8: no data, saturated, unread);
         along time ``platform``, ``relative_orbit``, ``processing_baseline`` and ``datatake``, each
-        where the items tell.
+        where the items tell, and ``items`` (:func:`~s2cube.items`). Items of Sentinel-1 (RTC, linear
+        power), Landsat Collection 2 and Sentinel-3 give a Dataset of the same shape with the bands that
+        they have.
 
     Raises
     ------
@@ -86,20 +103,36 @@ def open_stac(
     CubeError
         An argument is wrong, or the items leave CRS or resolution open.
     HarmonizationError
-        An item does not declare what its counts are worth, or items differ in it.
+        It cannot be known what the counts of an item are worth.
     ReadError
         On computing, a file cannot be read.
 
     Examples
     --------
     >>> import s2cube
+    >>> area = (22.1, 45.2, 22.2, 45.3)
     >>> cube = s2cube.open_stac(
-    ...     "archive/catalog.json", bbox=(22.1, 45.2, 22.2, 45.3), datetime="2020", bands=["red", "nir"]
+    ...     "earth-search", bbox=area, datetime="2023-06", bands=["red", "nir"]
     ... )  # doctest: +SKIP
+    >>> cube = s2cube.open_stac("archive/catalog.json", bbox=area, datetime="2023")  # doctest: +SKIP
     """
     area = lonlat_box(bbox, geometry, geobox)
+    known = searchable(source)
+    if known is not None or is_api(source):
+        source = search(
+            source,
+            bbox=bbox,
+            geometry=geometry,
+            geobox=geobox,
+            datetime=datetime,
+            collection=collection,
+        )
+    elif collection is not None:
+        raise CubeError("collection= says what to search in a catalogue; the source here is items.")
     items = _selected(read_items(source), area, datetime)
-    scenes, wanted = scenes_of(items, bands)
+    about = profile_of(profile or known, items)
+    _check_offset(offset)
+    scenes, wanted = scenes_of(items, bands, about, offset)
     return assemble(
         scenes,
         wanted,
@@ -111,8 +144,14 @@ def open_stac(
         chunks=chunks,
         groupby=groupby,
         resampling=resampling,
-        driver=Driver(on_read_error),
+        driver=Driver(on_read_error, sign=about.sign, gdal=tuple(sorted(about.gdal.items()))),
+        **({} if offset is None else {"offset": offset}),
     )
+
+
+def _check_offset(offset: Any) -> None:
+    if offset is not None and offset != "declared" and not isinstance(offset, (int, float)):
+        raise CubeError(f"offset is reflectance to add (0 or -0.1), or 'declared'; got {offset!r}.")
 
 
 def _selected(items: list[Any], area: Box | None, datetime: Any) -> list[Any]:

@@ -332,3 +332,12 @@ def test_real_known_answer(real_data: Callable[[str], Path]) -> None:
         cube = s2cube.as_cube(ds, scale=1e-4, offset=offset, nodata=0, crs="EPSG:32632", level="L1C")
         got, seen = cube["B04"].values[0], raw[0] != 0
         np.testing.assert_allclose(got[seen], truth[0][seen], atol=5e-8, rtol=0)
+
+
+def test_harmonizing_twice_changes_nothing(cube: xr.Dataset) -> None:
+    again = s2cube.as_cube(cube)
+    xr.testing.assert_identical(again, cube)
+    lazily = s2cube.as_cube(cube.chunk({"time": 1}))
+    assert lazily["B04"].chunks is not None
+    with pytest.raises(HarmonizationError, match="already"):
+        s2cube.as_cube(cube, scale=1e-4, offset=-0.1)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pystac
 import pytest
+import rasterio
 from archive import ORIGIN, flat, scene
 
 import s2cube
@@ -80,13 +81,16 @@ def test_one_scene_gives_a_pixel_all_its_bands(tmp_path: Path) -> None:
 
 def test_offsets_are_applied_before_tiles_merge(tmp_path: Path) -> None:
     """One datatake, two baselines: the seam must not show."""
-    items = neighbours(tmp_path, **{"s2:processing_baseline": "05.00"})
-    for asset in items[1].assets.values():
-        asset.extra_fields["raster:bands"][0]["offset"] = -0.02
-    items[1].assets["SCL"].extra_fields["raster:bands"][0].pop("offset")
-    cube = s2cube.open_stac(items).isel(time=0, y=3)
-    # 100 counts on the left, 300 - 200 on the right: no seam.
+    items = neighbours(tmp_path)
+    for item, baseline in zip(items, ("03.01", "05.00"), strict=True):
+        item.properties["s2:processing_baseline"] = baseline
+        item.assets["B04"].extra_fields["raster:bands"][0].pop("offset")
+    with rasterio.open(items[1].assets["B04"].href, "r+") as file:
+        file.write(flat(1100), 1)
+    cube = s2cube.open_stac(items)
+    # 100 counts on the left, 1100 - 1000 on the right: no seam.
     np.testing.assert_allclose(cube["B04"].values, 0.01, atol=1e-7)
+    assert s2cube.items(cube)["offset_B04"].tolist() == [-0.1, 0.0], "the newer baseline first"
 
 
 def test_steps_by_datatake_or_solar_day(tmp_path: Path) -> None:

@@ -18,14 +18,24 @@ from s2cube.schema import Status
 
 def test_what_nobody_declares_is_not_guessed(tmp_path: Path) -> None:
     silent = scene(tmp_path, "silent", "2022-02-01T10:00", {"B04": flat(3000)}, raster=False)
-    with pytest.raises(HarmonizationError, match="silent does not declare what the counts of B04"):
+    with pytest.raises(HarmonizationError, match=r"Nothing tells the offset of B04 of item silent"):
         s2cube.open_stac(silent)
-    flagged = scene(
-        tmp_path, "flagged", "2022-02-01T10:00", {"B04": flat(3000)}, offset=-0.1,
-        properties={"earthsearch:boa_offset_applied": True},
-    )  # fmt: skip
-    with pytest.raises(HarmonizationError, match="earthsearch:boa_offset_applied"):
-        s2cube.open_stac(flagged)
+    # The way out is in the message.
+    assert np.allclose(s2cube.open_stac(silent, offset=-0.1)["B04"], 0.2)
+    assert np.allclose(s2cube.open_stac(silent, offset=0)["B04"], 0.3)
+
+
+def test_an_offset_that_esa_does_not_have_needs_the_users_word(tmp_path: Path) -> None:
+    odd = scene(tmp_path, "odd", "2022-02-01T10:00", {"B04": flat(9000)}, offset=-0.7)
+    with pytest.raises(HarmonizationError, match=r"offset of -0\.7; ESA's is 0 or -0\.1"):
+        s2cube.open_stac(odd)
+    for word in (-0.7, "declared"):
+        cube = s2cube.open_stac(odd, offset=word)
+        assert np.allclose(cube["B04"], 0.2)
+        assert s2cube.items(cube)["offset_B04"].tolist() == [-0.7]
+        assert f"offset={word!r}" in cube.attrs["history"]
+    with pytest.raises(CubeError, match="or 'declared'; got 'rule'"):
+        s2cube.open_stac(odd, offset="rule")  # type: ignore[arg-type]
 
 
 def test_unknown_types_of_data_are_not_guessed(tmp_path: Path) -> None:
@@ -113,15 +123,12 @@ def test_bad_input(tmp_path: Path) -> None:
     items = pair(tmp_path)
     empty = pystac.Catalog("e", "e")
     empty.normalize_and_save(str(tmp_path / "empty"), pystac.CatalogType.SELF_CONTAINED)
-    api = tmp_path / "api.json"
-    api.write_text('{"type": "Catalog", "conformsTo": ["core"], "links": []}')
     (tmp_path / "bad.json").write_text("{")
     cases: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
         (tmp_path / "empty" / "catalog.json", {}, CatalogError, "holds no item"),
         ([], {}, CatalogError, "holds no item"),
         (tmp_path / "nowhere.json", {}, CatalogError, "Cannot read"),
         (tmp_path / "bad.json", {}, CatalogError, "Cannot read"),
-        (api, {}, CatalogError, r"pystac_client\.Client\.open"),
         (42, {}, CatalogError, "got int"),
         ([1], {}, CatalogError, "Expected pystac Items, got int"),
         (items, {"bands": ["B12"]}, CatalogError, "S2_05 has no B12; its assets: B04, B11, SCL"),

@@ -1,0 +1,270 @@
+"""Asking catalogues for items, and keeping what they answered."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from s2cube.errors import CatalogError, CubeError
+from s2cube.sources.grid import lonlat_box
+from s2cube.sources.period import period
+from s2cube.sources.profiles import PROFILES, Profile
+
+if TYPE_CHECKING:
+    import pystac
+    from odc.geo.geobox import GeoBox
+
+__all__ = ["read_parquet", "save_items", "search", "searchable"]
+
+_PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
+"""Statuses that may be gone a moment later."""
+_TRIES: Final = 6
+_PAGE: Final = 100
+
+
+def searchable(source: Any) -> Profile | None:
+    """Return the profile behind the name of a catalogue, None where `source` is no such name."""
+    if isinstance(source, Profile):
+        return source
+    return PROFILES.get(source) if isinstance(source, str) else None
+
+
+def search(
+    source: "str | Profile",
+    *,
+    bbox: Iterable[float] | None = None,
+    geometry: Any = None,
+    geobox: "GeoBox | None" = None,
+    datetime: Any = None,
+    collection: str | None = None,
+    query: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> "pystac.ItemCollection":
+    """Ask a STAC API for items, all pages, patiently.
+
+    Needs the extra ``search`` (``pystac-client``). Statuses and connections that fail in passing are
+    tried again, with growing pauses. That the answer is whole is checked where the API tells how many
+    items there are: a page that was lost would be a gap in the cube.
+
+    Parameters
+    ----------
+    source
+        ``"earth-search"``, ``"planetary-computer"``, ``"cdse"``, the URL of a STAC API, or a
+        :class:`~s2cube.Profile` with one.
+    bbox, geometry, geobox
+        The area, as in :func:`~s2cube.open_stac`; one of them is needed.
+    datetime
+        The period, as there.
+    collection
+        Its id; by default, the profile's first (``sentinel-2-l2a``).
+    query
+        More conditions, as the API's query extension has them: ``{"eo:cloud_cover": {"lt": 80}}``.
+        Mind that this is the cloud of whole tiles: :func:`~s2cube.clear_share` knows your area.
+    progress
+        Whether to tell on the terminal, or in the notebook, how far it is.
+
+    Returns
+    -------
+    pystac.ItemCollection
+        Items in the order of time, each once. :func:`~s2cube.save_items` keeps them, so that a run can
+        be repeated on the same.
+
+    Raises
+    ------
+    CatalogError
+        The API cannot be reached, answers with an error, or gives fewer items than it says there are.
+    CubeError
+        The area is missing, or an argument is wrong.
+
+    Examples
+    --------
+    >>> import s2cube
+    >>> items = s2cube.search(
+    ...     "earth-search", bbox=(22.1, 45.2, 22.2, 45.3), datetime="2023-06"
+    ... )  # doctest: +SKIP
+    """
+    import pystac
+
+    known = searchable(source)
+    url = known.url if known is not None else str(source)
+    if not url.startswith(("http://", "https://")):
+        raise CubeError(
+            f"{source!r} is no catalogue to search: name one of {', '.join(PROFILES)}, or give the URL "
+            "of a STAC API."
+        )
+    area = lonlat_box(None if bbox is None else list(bbox), geometry, geobox)
+    if area is None:
+        raise CubeError("A catalogue is searched in an area: give bbox=, geometry= or geobox=.")
+    wanted = collection or (next(iter(known.collections), None) if known is not None else None)
+    if wanted is None:
+        raise CubeError(f"{url} has many collections: say which one with collection=.")
+    start, end = (None, None) if datetime is None else period(datetime)
+    name = (known.name if known is not None else "") or url
+    found: dict[tuple[str | None, str], Any] = {}
+    shown = _Progress(name, progress)
+    try:
+        client = _client(url)
+        asked = client.search(
+            collections=[wanted],
+            bbox=list(area),
+            datetime=None if start is None else f"{str(start)[:19]}Z/{str(end)[:19]}Z",
+            query=None if query is None else dict(query),
+            limit=_PAGE,
+        )
+        given, told = 0, None
+        for page in asked.pages_as_dicts():
+            told = page.get("numberMatched", page.get("context", {}).get("matched", told))
+            given += len(page["features"])
+            for feature in page["features"]:
+                found.setdefault((feature.get("collection"), feature["id"]), feature)
+            shown(given, told)
+    except (CatalogError, CubeError):
+        raise
+    except Exception as error:
+        # pystac-client lets through what requests, urllib3 and the JSON decoder raise.
+        raise CatalogError(f"Searching {name} failed: {error}") from error
+    finally:
+        shown.close()
+    if told is not None and given < told:
+        raise CatalogError(
+            f"{name} says that it has {told} items and gave {given}: the rest would be gaps in the "
+            "cube. Try again, or search shorter periods."
+        )
+    if not found:
+        raise CatalogError(
+            f"{name} has no item of {wanted!r} in {tuple(round(edge, 5) for edge in area)} and "
+            f"{datetime!r}."
+        )
+    items = [pystac.Item.from_dict(feature, preserve_dict=False) for feature in found.values()]
+    return pystac.ItemCollection(
+        sorted(items, key=lambda i: (str(i.datetime or i.properties.get("start_datetime")), i.id))
+    )
+
+
+def _client(url: str) -> Any:
+    """Open the API with our patience."""
+    try:
+        from pystac_client import Client
+        from pystac_client.exceptions import APIError
+        from pystac_client.stac_api_io import StacApiIO
+        from urllib3 import Retry
+    except ImportError:
+        raise ImportError(
+            "Searching a catalogue needs pystac-client: install 's2cube-ard[search]', or pass items "
+            "that you have found otherwise to open_stac()."
+        ) from None
+
+    class Patient(StacApiIO):
+        """Tries again where the body of an answer broke off: below, only statuses are looked at."""
+
+        def request(self, *args: Any, **keywords: Any) -> str:
+            for attempt in range(_TRIES):
+                try:
+                    text: str = super().request(*args, **keywords)
+                    json.loads(text)
+                except (APIError, json.JSONDecodeError) as error:
+                    status = getattr(error, "status_code", None)
+                    if attempt == _TRIES - 1 or (status is not None and status not in _PASSING):
+                        raise
+                    time.sleep(min(0.2 * 2**attempt, 10))
+                else:
+                    return text
+            raise AssertionError("unreachable")
+
+    patience = Retry(
+        total=_TRIES,
+        backoff_factor=0.3,
+        backoff_jitter=0.3,
+        status_forcelist=_PASSING,
+        # A search by POST changes nothing: it may be asked again.
+        allowed_methods=None,
+        raise_on_status=False,
+    )
+    return Client.open(url, stac_io=Patient(max_retries=patience, timeout=60))
+
+
+class _Progress:
+    """One line that tells how many items have come, where somebody looks on."""
+
+    def __init__(self, name: str, wanted: bool) -> None:
+        self._name = name
+        self._on = wanted and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        self._length = 0
+
+    def __call__(self, given: int, told: int | None) -> None:
+        if self._on:
+            line = f"{self._name}: {given}{'' if told is None else f' of {told}'} items"
+            sys.stderr.write("\r" + line.ljust(self._length))
+            sys.stderr.flush()
+            self._length = len(line)
+
+    def close(self) -> None:
+        if self._length:
+            sys.stderr.write("\n")
+
+
+def save_items(items: "Iterable[pystac.Item]", path: str | Path) -> Path:
+    """Keep items in one file, so that a run can be repeated: ``open_stac(path)`` opens it.
+
+    Parameters
+    ----------
+    items
+        A ``pystac.ItemCollection`` or any items.
+    path
+        ``.parquet`` for STAC GeoParquet (needs the extra ``search``), ``.json`` or ``.geojson`` for an
+        ItemCollection. A file that is there is replaced, at once.
+
+    Raises
+    ------
+    CubeError
+        The file has another ending, or there is no item.
+
+    Examples
+    --------
+    >>> s2cube.save_items(items, "romania-2023.parquet")  # doctest: +SKIP
+    """
+    import pystac
+
+    target, held = Path(path), list(items)
+    if not held:
+        raise CubeError("There is no item to save.")
+    if target.suffix not in (".parquet", ".json", ".geojson"):
+        raise CubeError(f"Items are kept as .parquet, .json or .geojson, got {target.name!r}.")
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        if target.suffix == ".parquet":
+            arrow = _geoparquet()
+            table = arrow.parse_stac_items_to_arrow(
+                [item.to_dict(transform_hrefs=False) for item in held]
+            )
+            arrow.to_parquet(table, part)
+        else:
+            part.write_text(json.dumps(pystac.ItemCollection(held).to_dict(transform_hrefs=False)))
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return target
+
+
+def read_parquet(path: str) -> "Iterator[pystac.Item]":
+    """Yield the items of a STAC GeoParquet file."""
+    import pystac
+
+    arrow = _geoparquet()
+    import pyarrow.parquet
+
+    for item in arrow.stac_table_to_items(pyarrow.parquet.read_table(path)):
+        yield pystac.Item.from_dict(item)
+
+
+def _geoparquet() -> Any:
+    try:
+        import stac_geoparquet.arrow
+    except ImportError:
+        raise ImportError(
+            "STAC GeoParquet needs stac-geoparquet: install 's2cube-ard[search]', or use .json."
+        ) from None
+    return stac_geoparquet.arrow

@@ -1,0 +1,65 @@
+"""The rules for offsets, as such: all facts that can be told, against what must never happen."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from s2cube.errors import HarmonizationError
+from s2cube.harmonize import OffsetFacts, offset_to_add, parse_baseline
+
+facts = st.builds(
+    OffsetFacts,
+    asset=st.just("B04 of item X"),
+    measures=st.booleans(),
+    baseline=st.none() | st.tuples(st.integers(0, 9), st.integers(0, 99)),
+    removed=st.none() | st.booleans(),
+    original=st.booleans(),
+    declared=st.none() | st.sampled_from([0.0, -0.1, -0.7, -1000.0]) | st.floats(-2, 2),
+)
+
+
+@given(facts)
+def test_the_answer_is_one_of_esas_or_an_error(told: OffsetFacts) -> None:
+    try:
+        offset, refusal = offset_to_add(told), ""
+    except HarmonizationError as error:
+        offset, refusal = None, str(error)
+    assert offset in (0.0, -0.1, None)
+    if offset is None:
+        assert "B04 of item X" in refusal
+        assert "offset=" in refusal, "every refusal says how to go on"
+        assert told.measures
+    if not told.measures:
+        assert offset == 0.0
+
+
+@given(facts)
+def test_nothing_is_subtracted_twice(told: OffsetFacts) -> None:
+    """Where the provider has removed the offset from its own file, whatever else is said."""
+    if told.measures and told.removed and not told.original:
+        assert offset_to_add(told) == 0.0
+
+
+def test_a_file_as_esa_made_it_follows_its_baseline() -> None:
+    for baseline, removed in itertools.product([(2, 14), (3, 1), (4, 0), (5, 11)], [None, True, False]):
+        told = OffsetFacts("B04", baseline=baseline, removed=removed, original=True)
+        assert offset_to_add(told) == (-0.1 if baseline >= (4, 0) else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "baseline"),
+    [
+        ("05.10", (5, 10)), ("N0510", (5, 10)), ("0510", (5, 10)), (5.1, (5, 10)), ("5.1", (5, 10)),
+        (5.0, (5, 0)), ("05.09", (5, 9)), ("N0209", (2, 9)), ("02.9", (2, 90)), ("99.99", None),
+        ("N9999", None), ("", None), (None, None), ("1.2.0", None), ("v5", None), ("5", None),
+    ],
+)  # fmt: skip
+def test_baselines_are_numbers(text: object, baseline: tuple[int, int] | None) -> None:
+    assert parse_baseline(text) == baseline
+
+
+def test_numeric_order_is_not_that_of_text() -> None:
+    assert parse_baseline("05.10") > parse_baseline("05.09") > parse_baseline("04.00")  # type: ignore[operator]
+    assert parse_baseline(5.1) == parse_baseline("05.10")
