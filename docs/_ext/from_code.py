@@ -2,7 +2,8 @@
 
 ``{schema-table} bands`` (or ``scl``, ``status``, ``provenance``) is a table of
 :mod:`s2cube.schema`; ``{command-help}`` is the help text of ``s2cube``, or of one of its commands;
-``{layers}`` is the table of rooms that ``tests/test_structure.py`` enforces.
+``{layers}`` is the table of rooms that ``tests/test_structure.py`` enforces; ``{offset-table} rules``
+are those of :mod:`s2cube.harmonize`, and ``providers`` the cases of ``tests/offset_cases.py``.
 """
 
 import ast
@@ -10,6 +11,7 @@ import contextlib
 import inspect
 import io
 import os
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,12 +23,13 @@ from sphinx.util.docutils import SphinxDirective
 
 import s2cube
 from s2cube.cli import main
+from s2cube.harmonize import RULES, OffsetFacts
 from s2cube.schema import BANDS, SCL_CLASSES, SCL_STATUS, Provenance, Status
 
 Table = tuple[list[str], list[list[str]]]
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {"architecture", "concepts/cli", "concepts/cube"}
+PAGES = {"architecture", "concepts/cli", "concepts/cube", "concepts/offsets"}
 """Pages that use these directives."""
 
 # Taken now: later Sphinx puts its own objects in the place of default values.
@@ -130,6 +133,35 @@ def _file(room: str) -> Path:
     return Path(s2cube.__file__).with_name(f"{room}.py")
 
 
+def rules() -> Table:
+    """Return the rules for offsets, in their order."""
+    example = OffsetFacts("", baseline=(5, 10), declared=-0.1)
+    rows = []
+    for number, rule in enumerate(RULES, start=1):
+        told = {"_of_baseline": "-0.1 from 04.00 on, else 0", "_declared": "what it declares"}
+        added = told.get(rule.offset.__name__) or f"{rule.offset(example):g}"
+        rows.append([f"{number}", rule.name, added])
+    return ["", "If", "Added"], rows
+
+
+def providers() -> Table:
+    """Return what each provider says of the offset, what is right, and the test that says so."""
+    path = ROOT / "tests" / "offset_cases.py"
+    cases = runpy.run_path(str(path))["CASES"]
+    rows = [
+        [
+            case.provider,
+            case.said,
+            f"`{case.asset}`",
+            f"**{case.expected:g}**" if case.expected is not None else f"refused: {case.why}",
+            f"`{case.id}`",
+        ]
+        for case in cases
+    ]
+    return ["Provider", "Its item says", "Asset", "Added", "Test"], rows
+
+
+OFFSET_TABLES: dict[str, Callable[[], Table]] = {"rules": rules, "providers": providers}
 TABLES: dict[str, Callable[[], Table]] = {
     "bands": bands,
     "scl": scl,
@@ -151,6 +183,15 @@ class SchemaTable(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         return self.parse_text_to_nodes(markdown(TABLES[self.arguments[0]]()))
+
+
+class OffsetTable(SphinxDirective):
+    """A table of offsets."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        return self.parse_text_to_nodes(markdown(OFFSET_TABLES[self.arguments[0]]()))
 
 
 class Layers(SphinxDirective):
@@ -183,6 +224,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Register the directives."""
     app.add_directive("schema-table", SchemaTable)
     app.add_directive("command-help", CommandHelp)
+    app.add_directive("offset-table", OffsetTable)
     app.add_directive("layers", Layers)
     # These pages change with the code, which Sphinx does not watch: read them every time.
     app.connect("env-get-outdated", lambda *_: PAGES)
