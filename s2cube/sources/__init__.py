@@ -2,6 +2,7 @@
 
 from s2cube.sources.dataset import as_cube
 from s2cube.sources.facts import reflectance_offset
+from s2cube.sources.local import open_local
 from s2cube.sources.period import period
 from s2cube.sources.profiles import PROFILES, Product, Profile
 from s2cube.sources.search import save_items, search
@@ -12,6 +13,7 @@ __all__ = [
     "Product",
     "Profile",
     "as_cube",
+    "open_local",
     "open_stac",
     "period",
     "reflectance_offset",

@@ -66,7 +66,13 @@ def assemble(
         Reads the files.
     """
     check_chunks(chunks)
-    native = [facts.grid for scene in scenes for facts in scene.bands.values() if facts.grid is not None]
+    # Classes come along: their pixel size is not what was asked for.
+    native = [
+        facts.grid
+        for scene in scenes
+        for facts in scene.bands.values()
+        if facts.grid is not None and not facts.classes
+    ]
     grid = target_grid(native, area=area, resolution=resolution, crs=crs, geobox=geobox)
     steps = steps_of(scenes, groupby, schema.longitude_of(grid))
     methods = {band: _method(band, resampling, grid, scenes) for band in bands}
@@ -197,6 +203,7 @@ def _layer(
         chunks=None if chunks is None else dict(chunks),
         resampling=dict(resampling),
         driver=driver,
+        patch_url=driver.plain,
     )
     present = sorted(set(step_of.values()))
     classes = [band for band in bands if placed[0][1].bands[band].classes]

@@ -87,7 +87,7 @@ def as_cube(
     if STATUS in given and schema.bands_of(given):
         if (scale, offset, nodata) != (None, None, None):
             raise HarmonizationError(
-                "The data are a cube already (they carry 'status'), harmonized: leave scale=, offset= and "
+                "The data are a cube already (they carry 'status'): leave scale=, offset= and "
                 "nodata= out; adding an offset again would shift every pixel."
             )
         return schema.validate(given)

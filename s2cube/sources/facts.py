@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from s2cube import harmonize, schema
 from s2cube.errors import CatalogError, HarmonizationError
 from s2cube.sources.profiles import Product, product_of, profile_of
+from s2cube.sources.scene import product_name
 
 if TYPE_CHECKING:
     import pystac
@@ -14,18 +15,13 @@ if TYPE_CHECKING:
 __all__ = [
     "band_of",
     "baseline_of",
+    "name_parts",
     "offset_facts",
     "original",
-    "product_name",
     "reflectance_offset",
     "told_by",
 ]
 
-_PRODUCT: Final = re.compile(
-    r"(?P<platform>S2[A-Z])_MSI(?P<level>L1C|L2A)_(?P<start>\d{8}T\d{6})"
-    r"(?:_N(?P<baseline>\d{4}))?_R(?P<orbit>\d{3})_T(?P<tile>\d{2}[A-Z]{3})"
-)
-"""An ESA product name, whole or shortened as Planetary Computer does."""
 _REMOVED: Final = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 """Flags of Earth Search (v1, v0): the offset has been removed from its own GeoTIFFs."""
 _BASELINE: Final = ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version")
@@ -119,7 +115,7 @@ def baseline_of(item: "pystac.Item") -> harmonize.Baseline | None:
     """
     properties = item.properties
     texts: list[object] = [properties.get(key) for key in _BASELINE]
-    texts += [product_name(item).get("baseline")]
+    texts += [name_parts(item).get("baseline")]
     if not any(texts):
         # The end of these names is the baseline too: GS2A_20230701T171901_041908_N05.09.
         ends = [
@@ -138,11 +134,11 @@ def baseline_of(item: "pystac.Item") -> harmonize.Baseline | None:
     return told[0] if told else None
 
 
-def product_name(item: "pystac.Item") -> Mapping[str, Any]:
+def name_parts(item: "pystac.Item") -> Mapping[str, str]:
     """Return the parts of ESA's product name, wherever the item keeps it."""
     for text in (*(item.properties.get(key) for key in _PRODUCT_NAMES), item.id):
-        if match := _PRODUCT.search(str(text or "")):
-            return match.groupdict()
+        if parts := product_name(str(text or "")):
+            return parts
     return {}
 
 

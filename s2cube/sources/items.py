@@ -10,7 +10,7 @@ import numpy as np
 
 from s2cube import harmonize, schema
 from s2cube.errors import CatalogError, HarmonizationError
-from s2cube.sources.facts import band_of, baseline_of, offset_facts, original, product_name, told_by
+from s2cube.sources.facts import band_of, baseline_of, name_parts, offset_facts, original, told_by
 from s2cube.sources.profiles import Product, Profile, product_of
 from s2cube.sources.scene import BandFacts, Box, Scene
 from s2cube.sources.search import read_parquet
@@ -199,7 +199,7 @@ def _scene(
     offset: float | Literal["declared"] | None,
 ) -> Scene:
     properties = item.properties
-    name = product_name(item)
+    name = name_parts(item)
     if item.geometry is None:
         raise CatalogError(f"Item {item.id} has no geometry: it cannot be placed.")
     baseline = baseline_of(item)

@@ -3,19 +3,17 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
 import xarray as xr
 
-from s2cube.errors import CatalogError, CubeError
+from s2cube.errors import CubeError
 from s2cube.sources.assemble import CHUNKS, assemble
 from s2cube.sources.grid import lonlat_box
 from s2cube.sources.group import GroupBy
 from s2cube.sources.items import acquired, footprint, is_api, read_items, scenes_of
-from s2cube.sources.period import period
 from s2cube.sources.profiles import Profile, profile_of
 from s2cube.sources.reader import Driver, OnReadError
-from s2cube.sources.scene import Box
 from s2cube.sources.search import search, searchable
+from s2cube.sources.select import within
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -129,7 +127,7 @@ def open_stac(
         )
     elif collection is not None:
         raise CubeError("collection= says what to search in a catalogue; the source here is items.")
-    items = _selected(read_items(source), area, datetime)
+    items = within(read_items(source), area, datetime, box=footprint, time=acquired, what="item")
     about = profile_of(profile or known, items)
     _check_offset(offset)
     scenes, wanted = scenes_of(items, bands, about, offset)
@@ -152,37 +150,3 @@ def open_stac(
 def _check_offset(offset: Any) -> None:
     if offset is not None and offset != "declared" and not isinstance(offset, (int, float)):
         raise CubeError(f"offset is reflectance to add (0 or -0.1), or 'declared'; got {offset!r}.")
-
-
-def _selected(items: list[Any], area: Box | None, datetime: Any) -> list[Any]:
-    """Return the items in the area and period; say what there is where none is."""
-    if area is not None:
-        boxes = [footprint(item) for item in items]
-        inside = [item for item, box in zip(items, boxes, strict=True) if _meet(area, box)]
-        if not inside:
-            edges = np.round(boxes, 5)
-            raise CatalogError(
-                f"No item meets the area {tuple(round(edge, 5) for edge in area)} (west, south, east, "
-                f"north); the {len(items)} items lie within "
-                f"{(*edges[:, :2].min(0).tolist(), *edges[:, 2:].max(0).tolist())}."
-            )
-        items = inside
-    if datetime is not None:
-        start, end = period(datetime)
-        times = [acquired(item).astype("datetime64[s]") for item in items]
-        kept = [item for item, time in zip(items, times, strict=True) if start <= time <= end]
-        if not kept:
-            raise CatalogError(
-                f"No item in {datetime!r}; the {len(items)} items here are from {min(times)} to "
-                f"{max(times)}."
-            )
-        items = kept
-    return items
-
-
-def _meet(one: Box, other: Box) -> bool:
-    """Return whether two boxes in degrees share an area; `other` may cross the antimeridian."""
-    west, south, east, north = other
-    sides = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-    across = any(left < one[2] and right > one[0] for left, right in sides)
-    return across and south < one[3] and north > one[1]
