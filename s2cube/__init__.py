@@ -7,16 +7,21 @@
 
 from s2cube import testing
 from s2cube._accessor import S2Accessor
-from s2cube.evaluate import evaluate_gap_filling
+from s2cube.evaluate import check_offsets, evaluate_gap_filling
 from s2cube.gapfill import fill_gaps
-from s2cube.masks import cloud_mask, mask_clouds
+from s2cube.masks import clear_share, cloud_mask, mask_clouds
+from s2cube.plan import Explanation, explain
 from s2cube.plot import plot_series, plot_true_color
 from s2cube.schema import items, validate
 from s2cube.sources import (
     PROFILES,
+    ClearSkyEstimate,
     Product,
     Profile,
+    Signed,
     as_cube,
+    estimate_clearsky,
+    open_clearsky,
     open_local,
     open_stac,
     reflectance_offset,
@@ -29,17 +34,25 @@ __version__ = "0.1.0"
 
 __all__ = [
     "PROFILES",
+    "ClearSkyEstimate",
+    "Explanation",
     "Product",
     "Profile",
     "S2Accessor",
+    "Signed",
     "WriteReport",
     "__version__",
     "as_cube",
+    "check_offsets",
+    "clear_share",
     "cloud_mask",
+    "estimate_clearsky",
     "evaluate_gap_filling",
+    "explain",
     "fill_gaps",
     "items",
     "mask_clouds",
+    "open_clearsky",
     "open_daily",
     "open_local",
     "open_stac",

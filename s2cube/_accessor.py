@@ -6,11 +6,12 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import xarray as xr
 
-from s2cube.evaluate import evaluate_gap_filling
+from s2cube.evaluate import check_offsets, evaluate_gap_filling
 from s2cube.gapfill import fill_gaps
-from s2cube.masks import cloud_mask, mask_clouds
+from s2cube.masks import clear_share, cloud_mask, mask_clouds
+from s2cube.plan import explain
 from s2cube.plot import plot_series, plot_true_color
-from s2cube.schema import validate
+from s2cube.schema import items, validate
 from s2cube.store import write_daily
 
 P = ParamSpec("P")
@@ -42,6 +43,10 @@ class S2Accessor:
         self._cube = cube
 
     validate = _Verb(validate)
+    items = _Verb(items)
+    check_offsets = _Verb(check_offsets)
+    explain = _Verb(explain)
+    clear_share = _Verb(clear_share)
     cloud_mask = _Verb(cloud_mask)
     mask_clouds = _Verb(mask_clouds)
     fill_gaps = _Verb(fill_gaps)

@@ -5,6 +5,7 @@ __all__ = [
     "CubeError",
     "HarmonizationError",
     "ReadError",
+    "ServiceError",
     "StoreError",
     "StoreMismatchError",
     "UnfinishedStoreError",
@@ -25,6 +26,10 @@ class CatalogError(LookupError):
 
 class ReadError(OSError):
     """A source file could not be read."""
+
+
+class ServiceError(OSError):
+    """A service refuses the key, the credits, the order or the request: asking again would not help."""
 
 
 class StoreError(OSError):

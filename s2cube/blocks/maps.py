@@ -6,10 +6,19 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import DTypeLike
 
+from s2cube.blocks.peak import Peak, Sized, largest_block
+
 __all__ = ["count_blocks", "is_lazy", "map_halo", "map_pixels", "map_time"]
 
 SPACE: Final = 256
 """Side of a block whose time is in one piece, px: a year of one float32 band is 96 MB."""
+PIXEL_WORK: Final = 8
+"""Bytes that a kernel of single pixels works with by value, beside its blocks: two float32."""
+COUNT_WORK: Final = 12
+"""The same of a kernel that counts."""
+TIME_WORK: Final = 20
+"""The same of a kernel of series, by value of the series: a copy, the days of the looks on either side,
+and what was seen on either side."""
 
 
 def is_lazy(array: Any) -> bool:
@@ -50,14 +59,22 @@ def map_pixels(function: Callable[..., Any], *arrays: Any, dtype: DTypeLike, **k
 
     Notes
     -----
-    Peak memory is that of the blocks in and out.
+    Peak memory is that of the blocks in and out, and 8 bytes a value.
     """
     if not _any_lazy(arrays):
         return function(*arrays, **keywords)
     import dask.array as da
 
+    aligned = _aligned(arrays)
+    full = next(array.chunks for array in arrays if is_lazy(array))
+    inside = sum(largest_block(array.chunks, array.dtype) for array in aligned)
+    work = PIXEL_WORK * largest_block(full, np.uint8)
     return da.map_blocks(
-        function, *_aligned(arrays), dtype=dtype, meta=np.empty((0, 0, 0), dtype), **keywords
+        Sized(function, Peak("map_pixels", inside, largest_block(full, dtype), work)),
+        *aligned,
+        dtype=dtype,
+        meta=np.empty((0, 0, 0), dtype),
+        **keywords,
     )
 
 
@@ -96,7 +113,8 @@ def map_halo(
 
     Notes
     -----
-    Peak memory is the block with its halo, in and out.
+    Peak memory is that of the block with its halo, in and out, and of six copies of it and one more
+    for each pixel of `depth`, which is what a kernel keeps that joins rows of a disk.
     """
     if not is_lazy(array):
         return function(array, **keywords)
@@ -107,8 +125,11 @@ def map_halo(
         array = array.rechunk({axis: _no_smaller_than(far, array.chunks[axis])})
         # An axis in one piece has no neighbours.
         reach[axis] = far if array.numblocks[axis] > 1 else 0
+    grown = (0, 2 * reach[1], 2 * reach[2])
+    inside = largest_block(array.chunks, array.dtype, grown)
+    peak = Peak("map_halo", inside, largest_block(array.chunks, dtype, grown), (6 + min(depth)) * inside)
     return da.map_overlap(
-        function,
+        Sized(function, peak),
         array,
         depth={0: 0, **reach},
         boundary="none",
@@ -137,7 +158,9 @@ def map_time(
     Notes
     -----
     Blocks larger than 256 px are cut to that before time is joined, so that peak memory is bounded
-    by ``256² × (time + length)`` values a thread, not by the chunks of the source.
+    by ``256² × (time + length)`` values a thread, not by the chunks of the source: the blocks in and
+    out, and 20 bytes a value of the series. Beside it the worker holds what the blocks are cut from: all
+    dates of one chunk of the source.
     """
     if not _any_lazy(arrays):
         return function(*arrays, **keywords)
@@ -146,8 +169,15 @@ def map_time(
     lazy = _aligned(arrays)
     sides = [min(SPACE, max(lazy[0].chunks[axis])) for axis in (1, 2)]
     whole = [array.rechunk({0: -1, 1: sides[0], 2: sides[1]}) for array in lazy]
+    series = whole[0].chunks
+    inside = sum(largest_block(array.chunks, array.dtype) for array in whole)
+    work = TIME_WORK * largest_block(series, np.uint8)
+    made = largest_block(((length,), *series[1:]), dtype)
+    held = {
+        array.name: largest_block((array.shape[:1], *array.chunks[1:]), array.dtype) for array in lazy
+    }
     return da.map_blocks(
-        function,
+        Sized(function, Peak("map_time", inside, made, work, held)),
         *whole,
         chunks=((length,), *whole[0].chunks[1:]),
         dtype=dtype,
@@ -174,6 +204,10 @@ def count_blocks(
     -------
     int or dask.array.Array
         The sum (of dimension 0 where `array` is lazy), or the counts.
+
+    Notes
+    -----
+    Peak memory is that of the block, and 12 bytes a value.
     """
     if not is_lazy(array):
         count = function(array, **keywords)
@@ -181,8 +215,10 @@ def count_blocks(
     import dask.array as da
 
     ones = tuple((1,) * len(sizes) for sizes in array.chunks)
+    inside = largest_block(array.chunks, array.dtype)
+    peak = Peak("count_blocks", inside, 8, COUNT_WORK * largest_block(array.chunks, np.uint8))
     counts = da.map_blocks(
-        _one_count,
+        Sized(_one_count, peak),
         array,
         chunks=ones,
         dtype=np.int64,

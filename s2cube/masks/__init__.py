@@ -2,5 +2,6 @@
 
 from s2cube.masks.apply import mask_clouds
 from s2cube.masks.method import cloud_mask
+from s2cube.masks.share import clear_share
 
-__all__ = ["cloud_mask", "mask_clouds"]
+__all__ = ["clear_share", "cloud_mask", "mask_clouds"]

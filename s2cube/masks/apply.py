@@ -13,7 +13,7 @@ from s2cube.errors import CubeError
 from s2cube.masks.method import cloud_mask
 from s2cube.schema import STATUS, Status
 
-__all__ = ["mask_clouds"]
+__all__ = ["CLASSES", "dropped_states", "mask_clouds"]
 
 CLASSES: Final = ("thin_cloud", "shadow", "cloud")
 """What is masked unless told otherwise."""
@@ -63,7 +63,7 @@ def mask_clouds(
     True
     """
     cube = schema.validate(cube)
-    dropped = [*_masked_states(classes), *map(int, _NO_LOOK)]
+    dropped = dropped_states(classes)
     if isinstance(method_or_mask, str):
         status = cloud_mask(cube, method_or_mask, buffer=buffer)[STATUS].data
         words: object = method_or_mask
@@ -85,14 +85,15 @@ def mask_clouds(
     )
 
 
-def _masked_states(classes: Iterable[str]) -> list[int]:
+def dropped_states(classes: Iterable[str]) -> list[int]:
+    """Return the states of `classes`, and those that are no measurement at all."""
     known = [status.name.lower() for status in Status if Status.CLEAR < status < Status.SATURATED]
     if not isinstance(classes, Iterable):
         raise CubeError(f"classes are names of states, got {classes!r}.")
     asked = [classes] if isinstance(classes, str) else list(classes)
     if unknown := [name for name in asked if name not in known]:
         raise CubeError(f"Unknown classes {unknown}; classes to mask are among {known}.")
-    return [int(Status[name.upper()]) for name in asked]
+    return [*(int(Status[name.upper()]) for name in asked), *map(int, _NO_LOOK)]
 
 
 def _given(cube: xr.Dataset, mask: xr.Dataset | xr.DataArray) -> object:

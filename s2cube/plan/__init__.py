@@ -1,5 +1,6 @@
-"""What will be done, before it is done: pure functions of shapes and settings."""
+"""What will be done, before it is done: pure functions of shapes, settings and graphs."""
 
+from s2cube.plan.explain import Explanation, explain
 from s2cube.plan.regions import Region, regions_of
 
-__all__ = ["Region", "regions_of"]
+__all__ = ["Explanation", "Region", "explain", "regions_of"]

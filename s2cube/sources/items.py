@@ -13,7 +13,7 @@ from s2cube.errors import CatalogError, HarmonizationError
 from s2cube.sources.facts import band_of, baseline_of, name_parts, offset_facts, original, told_by
 from s2cube.sources.profiles import Product, Profile, product_of
 from s2cube.sources.scene import BandFacts, Box, Scene
-from s2cube.sources.search import read_parquet
+from s2cube.sources.stac_api import read_parquet
 
 if TYPE_CHECKING:
     import pystac

@@ -14,7 +14,7 @@ import urllib.request
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from http.client import HTTPException
 from typing import Any, Final, Protocol
@@ -26,7 +26,7 @@ from s2cube.sources.retry import Retry
 __all__ = ["PlanetaryComputer", "Signed", "Signer", "forget", "sign", "unsigned"]
 
 MARGIN: Final = 300.0
-"""Seconds before its end from which on a signature is renewed; a fifth of its life, where that is less."""
+"""Seconds before its end from which on a signature is renewed; less (a fifth) if it lives shortly."""
 KEPT: Final = 4096
 """Signatures kept in a process."""
 _SUBSCRIPTION: Final = "PC_SDK_SUBSCRIPTION_KEY"
@@ -109,7 +109,7 @@ class _Kept:
         if mine:
             try:
                 held.set_result(make())
-            except BaseException as error:
+            except BaseException as error:  # noqa: BLE001 - whatever it is, nobody must wait for ever
                 with self._lock:
                     if self._held.get(key) is held:
                         del self._held[key]
@@ -117,7 +117,7 @@ class _Kept:
         return held.result()
 
     def forget(self, key: Hashable, href: str) -> None:
-        """Drop what is kept under `key`, if `href` was signed with it: another thread may have renewed it."""
+        """Drop what is kept under `key`, if `href` was signed with it and not with an older one."""
         with self._lock:
             held = self._held.get(key)
             if held is not None and held.done() and href.endswith(held.result().text):
@@ -172,9 +172,9 @@ def unsigned(href: str) -> str:
     >>> unsigned("https://a.blob.core.windows.net/s2/B04.tif?se=2026-01-01&sp=r&sig=abc")
     'https://a.blob.core.windows.net/s2/B04.tif'
     """
-    parts = urlsplit(href)
-    if not parts.query:
+    if not href.startswith(("http://", "https://")) or "?" not in href:
         return href
+    parts = urlsplit(href)
     kept = "&".join(word for word in parts.query.split("&") if not _SIGNATURE.fullmatch(word))
     return urlunsplit(parts._replace(query=kept))
 
@@ -199,7 +199,7 @@ class PlanetaryComputer:
         r"/(?P<container>[a-z0-9$-]+)/"
     )
     """The links that it signs, with the groups ``account`` and ``container``."""
-    retry: Retry = Retry()
+    retry: Retry = field(default_factory=Retry)
     """How it asks again for a token."""
     timeout: float = 20.0
     """Seconds after which a request for a token is given up."""
@@ -219,7 +219,9 @@ class PlanetaryComputer:
         return Signed(f"{plain}{'&' if '?' in plain else '?'}{token.text}", token.expires)
 
     def _token(self, account: str, container: str) -> _Token:
-        url = "/".join([self.token_url, *(quote(part, safe="") for part in (account, container) if part)])
+        url = "/".join(
+            [self.token_url, *(quote(part, safe="") for part in (account, container) if part)]
+        )
         for pause in self.retry.pauses():
             reason, passing, wait = "", True, 0.0
             try:
@@ -235,8 +237,8 @@ class PlanetaryComputer:
                 break
         # Raised here, not above: what a worker raises must pickle.
         raise ReadError(
-            f"Cannot sign links of {account}/{container}: {url} answered with {reason}. Is the service up, "
-            f"and is this machine allowed out? Too many requests: set {_SUBSCRIPTION}."
+            f"Cannot sign links of {account}/{container}: {url} answered with {reason}. Is the service "
+            f"up, and is this machine allowed out? Against too many requests, set {_SUBSCRIPTION}."
         )
 
     def _ask(self, url: str) -> _Token:

@@ -1,5 +1,18 @@
 """Believable cubes and stand-in services: for documentation, tests and benchmarks, yours too."""
 
+from s2cube.testing.clearsky import ClearSkyStandIn
+from s2cube.testing.files import FileServer
+from s2cube.testing.loopback import Faults, Loopback, Request, Response
 from s2cube.testing.simulate import simulate_cube
+from s2cube.testing.stac_api import StacApi
 
-__all__ = ["simulate_cube"]
+__all__ = [
+    "ClearSkyStandIn",
+    "Faults",
+    "FileServer",
+    "Loopback",
+    "Request",
+    "Response",
+    "StacApi",
+    "simulate_cube",
+]

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 __all__ = ["Faults", "Loopback", "Request", "Response"]
 
-KINDS: Final = ("reset", "truncate", "hang")
+KINDS: Final = ("reset", "truncate", "cut", "short", "hang")
 """Faults of the connection; statuses such as 503 are faults too."""
 
 
@@ -38,25 +38,41 @@ class Response:
 
 @dataclass
 class Faults:
-    """Which answers go wrong: a share of them, drawn from a seed, of the kinds given."""
+    """Which answers go wrong: a share of them, drawn from a seed, of the kinds given.
+
+    Examples
+    --------
+    >>> from s2cube.testing import Faults
+    >>> faults = Faults(share=0.4, kinds=(429, 503, "reset", "truncate"), seed=1)
+    """
 
     share: float = 0.0
     kinds: Sequence[int | str] = (503,)
-    """HTTP statuses, ``"reset"`` (the connection breaks), ``"truncate"`` (half the body) or ``"hang"``."""
+    """HTTP statuses; ``"reset"`` (the connection breaks before an answer), ``"truncate"`` (half the
+    body, then an orderly end), ``"cut"`` (half the body, then the connection breaks), ``"short"`` (half
+    the body, with a length that agrees) or ``"hang"``."""
     seed: int = 0
     hang: float = 5.0
     """Seconds before a hanging answer ends in a broken connection."""
     only: str = ""
     """Only paths that contain this."""
+    limit: int | None = None
+    """At most so many faults, then all is well."""
 
     def __post_init__(self) -> None:
+        if unknown := [kind for kind in self.kinds if not isinstance(kind, int) and kind not in KINDS]:
+            raise ValueError(f"Faults are HTTP statuses or {', '.join(KINDS)}; got {unknown[0]!r}.")
         self._random = random.Random(self.seed)  # noqa: S311
+        self._lock = threading.Lock()
+        self._drawn = 0
 
     def draw(self, path: str) -> int | str | None:
         """Return the fault of the next answer, or None for a good one."""
-        if self.only not in path or self._random.random() >= self.share:
-            return None
-        return self._random.choice(list(self.kinds))
+        with self._lock:
+            if self.only not in path or self._drawn == self.limit or self._random.random() >= self.share:
+                return None
+            self._drawn += 1
+            return self._random.choice(list(self.kinds))
 
 
 class Loopback:
@@ -77,6 +93,7 @@ class Loopback:
         self.requests: list[Request] = []
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._open: set[socket.socket] = set()
         self._server: http.server.ThreadingHTTPServer | None = None
 
     def answer(self, request: Request) -> Response:
@@ -90,6 +107,7 @@ class Loopback:
         return f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def __enter__(self) -> Self:
+        self._stopping.clear()
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
@@ -105,11 +123,15 @@ class Loopback:
         self._stopping.set()
         self._server.shutdown()
         self._server.server_close()
+        # Clients keep connections open between requests: their threads would wait for the next one.
+        with self._lock:
+            for connection in self._open:
+                connection.shutdown(socket.SHUT_RDWR)
 
     def _respond(self, request: Request) -> tuple[Response, int | str | None]:
         with self._lock:
             self.requests.append(request)
-            fault = self.faults.draw(request.path)
+        fault = self.faults.draw(request.path)
         if isinstance(fault, int):
             return Response(fault, b"a fault that was asked for"), fault
         return self.answer(request), fault
@@ -121,6 +143,16 @@ def _handler(owner: Loopback) -> type[http.server.BaseHTTPRequestHandler]:
         # Headers and body leave in two writes: Nagle's algorithm would hold the second one back.
         disable_nagle_algorithm = True
 
+        def setup(self) -> None:
+            super().setup()
+            with owner._lock:
+                owner._open.add(self.connection)
+
+        def finish(self) -> None:
+            with owner._lock:
+                owner._open.discard(self.connection)
+            super().finish()
+
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             request = Request(self.command, self.path, dict(self.headers.items()), body)
@@ -130,25 +162,30 @@ def _handler(owner: Loopback) -> type[http.server.BaseHTTPRequestHandler]:
             if fault in ("hang", "reset"):
                 self._break()
                 return
+            content = response.body
+            if fault in ("truncate", "cut", "short"):
+                content = content[: len(content) // 2]
             self.send_response(response.status)
             for name, value in response.headers.items():
                 self.send_header(name, value)
             if "Content-Length" not in response.headers:
-                self.send_header("Content-Length", str(len(response.body)))
+                told = content if fault == "short" else response.body
+                self.send_header("Content-Length", str(len(told)))
             self.end_headers()
             if self.command == "HEAD":
                 return
+            self.wfile.write(content)
             if fault == "truncate":
-                self.wfile.write(response.body[: len(response.body) // 2])
-                self.wfile.flush()
+                self.close_connection = True
+            elif fault == "cut":
                 self._break()
-                return
-            self.wfile.write(response.body)
 
         do_GET = do_POST = do_HEAD = do_PUT = do_DELETE = _serve  # noqa: N815
 
         def _break(self) -> None:
             """Close so that the client sees a reset, not an orderly end."""
+            with owner._lock:
+                owner._open.discard(self.connection)
             linger = struct.pack("ii", 1, 0)
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             self.close_connection = True

@@ -1,16 +1,130 @@
 """Searching catalogues, and keeping what they answered."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pystac
 import pytest
 import xarray as xr
-from archive import pair
+from archive import flat, pair, scene
 
 import s2cube
 from s2cube.errors import CatalogError, CubeError
+from s2cube.sources import stac_api
+from s2cube.sources.retry import Retry
+from s2cube.testing import Faults, StacApi
+
+AREA = (14.9, 47.8, 15.1, 47.9)
+"""Around all scenes of the archive."""
+
+
+@pytest.fixture(autouse=True)
+def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stac_api, "RETRY", Retry(attempts=40, wait=0.001, longest=0.01))
+
+
+def year(folder: Path, count: int = 25) -> list[pystac.Item]:
+    """A scene every ten days."""
+    first = np.datetime64("2020-01-05T10:00")
+    items = [
+        scene(folder, f"S2_{n:02}", str(first + np.timedelta64(10 * n, "D")), {"B04": flat(1000 + n)})
+        for n in range(count)
+    ]
+    for item in items:
+        item.collection_id = "sentinel-2-l2a"
+        item.properties["s2:processing_baseline"] = "03.01"
+    return items
+
+
+def api_of(url: str) -> s2cube.Profile:
+    return s2cube.Profile("mine", url, {"sentinel-2-l2a": s2cube.Product(level="L2A")})
+
+
+def test_a_catalogue_is_searched_page_by_page(tmp_path: Path) -> None:
+    items = year(tmp_path)
+    with StacApi(items, page=4) as api:
+        found = s2cube.search(api_of(api.url), bbox=AREA, datetime="2020")
+        assert [item.id for item in found] == [item.id for item in items], "in time, each once"
+        cube = s2cube.open_stac(api_of(api.url), bbox=AREA, datetime="2020-03", bands=["red"])
+        by_url = s2cube.open_stac(api.url, bbox=AREA, datetime="2020-03", collection="sentinel-2-l2a")
+    expected = [1000 + n for n in range(25) if "2020-03" in str(items[n].datetime)]
+    assert (cube["B04"].max(("y", "x")).values * 1e4).round().tolist() == expected
+    np.testing.assert_array_equal(by_url["B04"].values, cube["B04"].values)
+
+
+@pytest.mark.parametrize("kinds", [(429, 500, 503), ("reset", "cut"), ("truncate",), ("short",)])
+def test_a_search_survives_faults_whole(tmp_path: Path, kinds: Any) -> None:
+    items = year(tmp_path)
+    with StacApi(items, page=4, faults=Faults(0.4, kinds, seed=3)) as api:
+        found = s2cube.search(api_of(api.url), bbox=AREA, datetime="2020")
+    assert [item.id for item in found] == [item.id for item in items]
+
+
+def test_what_does_not_pass_ends_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with StacApi(year(tmp_path, 2), faults=Faults(1.0, (403,), only="/search")) as api:
+        with pytest.raises(CatalogError, match="Searching mine failed"):
+            s2cube.search(api_of(api.url), bbox=AREA)
+        assert sum(request.path.startswith("/search") for request in api.requests) == 1
+    monkeypatch.setattr(stac_api, "RETRY", Retry(attempts=3, wait=0.001))
+    with StacApi(year(tmp_path, 2), faults=Faults(1.0, (503,), only="/search")) as api:
+        with pytest.raises(CatalogError, match="Searching mine failed"):
+            s2cube.search(api_of(api.url), bbox=AREA)
+        assert sum(request.path.startswith("/search") for request in api.requests) == 3
+    with pytest.raises(CatalogError, match=r"failed|Cannot read"):
+        s2cube.open_stac(api_of(api.url), bbox=AREA)
+
+
+class Forgetful(StacApi):
+    """Loses its last page."""
+
+    def answer(self, request: Any) -> Any:
+        answer = super().answer(request)
+        told = json.loads(answer.body)
+        if request.path.startswith("/search"):
+            told["links"] = [link for link in told["links"] if link["rel"] != "next"]
+        return type(answer)(answer.status, json.dumps(told).encode(), answer.headers)
+
+
+def test_an_answer_that_is_not_whole_is_no_answer(tmp_path: Path) -> None:
+    with (
+        Forgetful(year(tmp_path, 9), page=4) as api,
+        pytest.raises(CatalogError, match="has 9 items and gave 4: the rest would be gaps"),
+    ):
+        s2cube.search(api_of(api.url), bbox=AREA)
+
+
+def test_what_a_search_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with StacApi(year(tmp_path, 2)) as api:
+        with pytest.raises(CubeError, match="give bbox=, geometry= or geobox="):
+            s2cube.open_stac(api_of(api.url), datetime="2020")
+        with pytest.raises(CubeError, match="say which one with collection="):
+            s2cube.open_stac(api.url, bbox=AREA)
+        with pytest.raises(CatalogError, match=r"no item of 'sentinel-2-l2a' in .* '2019'"):
+            s2cube.open_stac(api_of(api.url), bbox=AREA, datetime="2019")
+        monkeypatch.setitem(sys.modules, "pystac_client", None)
+        with pytest.raises(ImportError, match=r"s2cube-ard\[search\]"):
+            s2cube.search(api_of(api.url), bbox=AREA)
+    with pytest.raises(CubeError, match="earth-search, planetary-computer, cdse"):
+        s2cube.search("earth-serch", bbox=AREA)
+    with pytest.raises(CubeError, match="the source here is items"):
+        s2cube.open_stac(year(tmp_path, 1), collection="sentinel-2-l2a")
+
+
+def test_progress_is_told_where_somebody_looks_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StacApi(year(tmp_path, 9), page=4) as api:
+        s2cube.search(api_of(api.url), bbox=AREA)
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+        s2cube.search(api_of(api.url), bbox=AREA)
+        assert capsys.readouterr().err.split("\r")[-1].strip() == "mine: 9 of 9 items"
+        s2cube.search(api_of(api.url), bbox=AREA, progress=False)
+        assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", ["items.parquet", "items.json", "items.geojson"])

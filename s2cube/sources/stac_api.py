@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -12,6 +11,7 @@ from s2cube.errors import CatalogError, CubeError
 from s2cube.sources.grid import lonlat_box
 from s2cube.sources.period import period
 from s2cube.sources.profiles import PROFILES, Profile
+from s2cube.sources.retry import Retry
 
 if TYPE_CHECKING:
     import pystac
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_parquet", "save_items", "search", "searchable"]
 
-_PASSING: Final = (408, 425, 429, 500, 502, 503, 504)
-"""Statuses that may be gone a moment later."""
-_TRIES: Final = 6
+RETRY: Final = Retry(attempts=8, longest=10.0)
+"""How a page is asked for again."""
 _PAGE: Final = 100
 
 
@@ -121,7 +120,7 @@ def search(
             for feature in page["features"]:
                 found.setdefault((feature.get("collection"), feature["id"]), feature)
             shown(given, told)
-    except (CatalogError, CubeError):
+    except (CatalogError, CubeError, ImportError):
         raise
     except Exception as error:
         # pystac-client lets through what requests, urllib3 and the JSON decoder raise.
@@ -139,9 +138,8 @@ def search(
             f"{datetime!r}."
         )
     items = [pystac.Item.from_dict(feature, preserve_dict=False) for feature in found.values()]
-    return pystac.ItemCollection(
-        sorted(items, key=lambda i: (str(i.datetime or i.properties.get("start_datetime")), i.id))
-    )
+    items.sort(key=lambda i: (str(i.datetime or i.properties.get("start_datetime")), i.id))
+    return pystac.ItemCollection(items)
 
 
 def _client(url: str) -> Any:
@@ -150,7 +148,6 @@ def _client(url: str) -> Any:
         from pystac_client import Client
         from pystac_client.exceptions import APIError
         from pystac_client.stac_api_io import StacApiIO
-        from urllib3 import Retry
     except ImportError:
         raise ImportError(
             "Searching a catalogue needs pystac-client: install 's2cube-ard[search]', or pass items "
@@ -158,32 +155,23 @@ def _client(url: str) -> Any:
         ) from None
 
     class Patient(StacApiIO):
-        """Tries again where the body of an answer broke off: below, only statuses are looked at."""
+        """Asks again, also where the body of an answer broke off, which its own retries do not see."""
 
         def request(self, *args: Any, **keywords: Any) -> str:
-            for attempt in range(_TRIES):
+            for pause in RETRY.pauses():
                 try:
                     text: str = super().request(*args, **keywords)
                     json.loads(text)
                 except (APIError, json.JSONDecodeError) as error:
                     status = getattr(error, "status_code", None)
-                    if attempt == _TRIES - 1 or (status is not None and status not in _PASSING):
+                    if (status is not None and status not in Retry.PASSING) or not pause():
                         raise
-                    time.sleep(min(0.2 * 2**attempt, 10))
                 else:
                     return text
-            raise AssertionError("unreachable")
+            raise AssertionError("the last pause raises")
 
-    patience = Retry(
-        total=_TRIES,
-        backoff_factor=0.3,
-        backoff_jitter=0.3,
-        status_forcelist=_PASSING,
-        # A search by POST changes nothing: it may be asked again.
-        allowed_methods=None,
-        raise_on_status=False,
-    )
-    return Client.open(url, stac_io=Patient(max_retries=patience, timeout=60))
+    # A timeout for connecting, and one between two bytes.
+    return Client.open(url, stac_io=Patient(max_retries=None, timeout=(10, 60)))
 
 
 class _Progress:

@@ -1,0 +1,99 @@
+"""What one task of an adapter needs at most, told by the function that the graph holds.
+
+Not by Dask's annotations, which keep layers from being fused.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+__all__ = ["Peak", "Sized", "declared", "largest_block"]
+
+Chunks = tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Peak:
+    """What a layer needs, as declared by the adapter that made it."""
+
+    adapter: str
+    """``"map_time"``, ..."""
+    inside: int
+    """Bytes of the blocks that go into a task, at most."""
+    made: int
+    """Bytes of the block that comes out."""
+    work: int
+    """Bytes that the kernel works with beside them."""
+    held: dict[str, int] = field(default_factory=dict)
+    """Bytes by array (its name) that must lie in memory before one task can start, and serve others."""
+
+    @property
+    def task(self) -> int:
+        """Bytes of one task at most."""
+        return self.inside + self.made + self.work
+
+
+class Sized:
+    """A function as it is put into a graph, with the peak of its tasks.
+
+    To Dask it is the function: the same name in layers, the same token, the same result.
+    """
+
+    def __init__(self, function: Callable[..., Any], peak: Peak) -> None:
+        self.function, self.peak = function, peak
+        self.__name__ = getattr(function, "__name__", type(function).__name__)
+
+    def __call__(self, *blocks: Any, **keywords: Any) -> Any:
+        """Call the function."""
+        return self.function(*blocks, **keywords)
+
+    def __dask_tokenize__(self) -> Any:
+        from dask.base import normalize_token
+
+        # What is declared decides no value.
+        return normalize_token(self.function)
+
+
+def largest_block(chunks: Sequence[Sequence[int]], dtype: DTypeLike, grown: Sequence[int] = ()) -> int:
+    """Return the bytes of the largest block, `grown` px longer by axis where that is given."""
+    more = tuple(grown) or (0,) * len(chunks)
+    sides = [max(sizes) + extra for sizes, extra in zip(chunks, more, strict=True)]
+    return math.prod(sides) * np.dtype(dtype).itemsize
+
+
+def declared(graph: Any) -> Iterator[tuple[str, Peak]]:
+    """Yield the name of each layer of `graph` in which our adapters work, with its peak.
+
+    Layers may have been fused: then a task keeps what passes inside it until it ends.
+    """
+    for name, layer in graph.layers.items():
+        found = list(_peaks(getattr(layer, "task", None)))
+        if len(found) == 1:
+            yield name, found[0]
+        elif found:
+            held = {array: size for peak in found for array, size in peak.held.items()}
+            yield (
+                name,
+                Peak(
+                    " + ".join(dict.fromkeys(peak.adapter for peak in found)),
+                    # What passes from one to the next goes into one of them, so it is counted here.
+                    sum(peak.inside for peak in found),
+                    max(peak.made for peak in found),
+                    max(peak.work for peak in found),
+                    held,
+                ),
+            )
+
+
+def _peaks(task: Any) -> Iterator[Peak]:
+    """Yield the peaks of a task of a graph, and of those that are fused into it."""
+    if isinstance(function := getattr(task, "func", None), Sized):
+        yield function.peak
+    for argument in getattr(task, "args", ()):
+        if isinstance(argument, dict):
+            for inner in argument.values():
+                yield from _peaks(inner)

@@ -1,0 +1,130 @@
+"""What a cube of ClearSKY Vision costs, before it does."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from s2cube.sources.clearsky.opening import Opening, Product, prepare
+from s2cube.sources.clearsky.request import CompositePlan, Download, square_km
+from s2cube.sources.clearsky.tiles import TilePlan
+
+if TYPE_CHECKING:
+    from odc.geo.geobox import GeoBox
+
+__all__ = ["ClearSkyEstimate", "estimate_clearsky"]
+
+
+@dataclass(frozen=True)
+class ClearSkyEstimate:
+    """What computing a cube of ClearSKY will ask for and cost."""
+
+    product: str
+    """``"composite"``, ``"tile"``, ``"minitile"`` or ``"tile2024"``."""
+    dates: tuple[str, ...]
+    """Dates with imagery."""
+    missing: tuple[str, ...]
+    """Dates of the period without."""
+    area_km2: float | None
+    """What is downloaded of one date, km²; None where the service does not tell."""
+    requests: int
+    """Downloads in all."""
+    cached: int
+    """Those that are on disk already, and cost nothing."""
+    credits: float | None
+    """Of the others, as the service estimates it; None where it does not (tiles)."""
+
+
+def estimate_clearsky(
+    *,
+    bbox: Sequence[float] | None = None,
+    geometry: Any = None,
+    geobox: "GeoBox | None" = None,
+    datetime: Any,
+    bands: str | Iterable[str] = "all",
+    resolution: int | None = None,
+    crs: Any = None,
+    model: str = "Stratus2",
+    constellations: Sequence[str] | None = None,
+    product: Product = "auto",
+    api_key: str | None = None,
+    base_url: str | None = None,
+    cache: str | os.PathLike[str] | None = None,
+) -> ClearSkyEstimate:
+    """Estimate what computing all of a cube of ClearSKY Vision will cost; this itself costs nothing.
+
+    Parameters
+    ----------
+    bbox, geometry, geobox, datetime, bands, resolution, crs, model, constellations, product
+        As in :func:`~s2cube.open_clearsky`.
+    api_key, base_url, cache
+        As there too.
+
+    Returns
+    -------
+    ClearSkyEstimate
+        Dates, area, downloads (in all, and those that are on disk already) and credits.
+
+    Raises
+    ------
+    CubeError, CatalogError, ServiceError, ReadError
+        As :func:`~s2cube.open_clearsky` does.
+
+    Examples
+    --------
+    >>> import s2cube
+    >>> s2cube.estimate_clearsky(
+    ...     bbox=(22.1, 45.2, 22.2, 45.3), datetime="2024-05"
+    ... ).credits  # doctest: +SKIP
+    1240.0
+    """
+    opening = prepare(
+        bbox=bbox,
+        geometry=geometry,
+        geobox=geobox,
+        datetime=datetime,
+        bands=bands,
+        resolution=resolution,
+        crs=crs,
+        model=model,
+        constellations=constellations,
+        product=product,
+        api_key=api_key,
+        base_url=base_url,
+        cache=cache,
+    )
+    plan = opening.plan
+    asked = [
+        plan.download(date, number)
+        for date in opening.dates
+        for number in range(len(plan.windows(date)))
+    ]
+    waiting = [download for download in asked if not opening.cache.path(download.key).exists()]
+    area = None
+    if isinstance(plan, CompositePlan):
+        area = sum(square_km(plan.grid, window) for window in {window for window, _ in plan.pieces})
+    elif isinstance(plan, TilePlan):
+        area = sum(tile.area_km2 for tile in plan.tiles)
+    return ClearSkyEstimate(
+        product=opening.product,
+        dates=opening.dates,
+        missing=opening.missing,
+        area_km2=area,
+        requests=len(asked),
+        cached=len(asked) - len(waiting),
+        credits=_credits(opening, waiting),
+    )
+
+
+def _credits(opening: Opening, waiting: Sequence[Download]) -> float | None:
+    """Return the credits of downloads, as the service estimates them."""
+    if not isinstance(opening.plan, CompositePlan):
+        return None
+    # The price does not depend on the date.
+    prices: dict[Any, float] = {}
+    for download in waiting:
+        what = download.window, download.holds
+        if what not in prices:
+            told = opening.service.ask(f"{download.path}/estimate", opening.plan.body(download))
+            prices[what] = float(told["CreditEstimate"])
+    return float(sum(prices[download.window, download.holds] for download in waiting))
