@@ -16,6 +16,7 @@ from s2cube.schema import items, validate
 from s2cube.sources import (
     PROFILES,
     ClearSkyEstimate,
+    PlanetaryComputer,
     Product,
     Profile,
     Signed,
@@ -36,6 +37,7 @@ __all__ = [
     "PROFILES",
     "ClearSkyEstimate",
     "Explanation",
+    "PlanetaryComputer",
     "Product",
     "Profile",
     "S2Accessor",

@@ -6,13 +6,14 @@ from s2cube.sources.facts import reflectance_offset
 from s2cube.sources.local import open_local
 from s2cube.sources.period import period
 from s2cube.sources.profiles import PROFILES, Product, Profile
-from s2cube.sources.stac_api import save_items, search
-from s2cube.sources.signing import Signed
+from s2cube.sources.signing import PlanetaryComputer, Signed
 from s2cube.sources.stac import open_stac
+from s2cube.sources.stac_api import save_items, search
 
 __all__ = [
     "PROFILES",
     "ClearSkyEstimate",
+    "PlanetaryComputer",
     "Product",
     "Profile",
     "Signed",

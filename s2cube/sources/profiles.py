@@ -57,7 +57,7 @@ class Profile:
     ...     "mine",
     ...     url="https://stac.example.org/v1",
     ...     collections={"s2-toa": s2cube.Product(level="L1C", bands={"refl_665": "B04"})},
-    ...     gdal={"GDAL_HTTP_BEARER": "..."},
+    ...     gdal={"GDAL_HTTP_AUTH": "BEARER", "GDAL_HTTP_BEARER": "..."},
     ... )
     >>> cube = s2cube.open_stac(mine, bbox=(5, 45, 5.1, 45.1), datetime="2024")  # doctest: +SKIP
     """
@@ -68,10 +68,11 @@ class Profile:
     collections: Mapping[str, Product] = field(default_factory=dict)
     """By the collection's id; the first is searched where the user names none."""
     sign: Callable[[str], Any] | None = None
-    """``sign(href)`` → the link to read, called in the task that reads: a picklable function, or one
-    of :mod:`s2cube.sources.signing`."""
+    """``sign(href)`` → the link to read (or a :class:`~s2cube.Signed`, which is kept until it expires),
+    called in the task that reads: a function that pickles, or :class:`~s2cube.PlanetaryComputer`."""
     gdal: Mapping[str, str] = field(default_factory=dict)
-    """Settings of GDAL that its files need. What the user has configured wins."""
+    """Settings of GDAL that its files need; they travel to workers, so a scheduler can see them. What
+    the user has configured wins."""
 
 
 _S1_RTC: Final = Product(

@@ -12,8 +12,8 @@ from s2cube.sources.group import GroupBy
 from s2cube.sources.items import acquired, footprint, is_api, read_items, scenes_of
 from s2cube.sources.profiles import Profile, profile_of
 from s2cube.sources.reader import Driver, OnReadError
-from s2cube.sources.stac_api import search, searchable
 from s2cube.sources.select import within
+from s2cube.sources.stac_api import search, searchable
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox

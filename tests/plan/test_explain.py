@@ -228,3 +228,32 @@ def test_peaks_bound_what_opening_and_filling_take(tmp_path: Path) -> None:
 def test_the_same_graph_tells_the_same(opened: xr.Dataset) -> None:
     arrays = [opened["B04"].data, opened["status"].data]
     assert look_at_graph(arrays) == look_at_graph(arrays)
+
+
+def test_what_it_tells_is_what_a_server_is_asked_for(tmp_path: Path) -> None:
+    """Noise, which does not compress, in blocks of 1024 px, a window of it, over HTTP."""
+    import rasterio.shutil
+
+    noise = np.random.default_rng(0).integers(1, 10_000, (3072, 3072)).astype(np.uint16)
+    item = scene(tmp_path, "one", "2020-06-05T10:00", {"B04": noise, "B11": noise[:1536, :1536]},
+                 resolution={"B04": 10.0, "B11": 20.0})  # fmt: skip
+    with s2cube.testing.FileServer(tmp_path) as server:
+        for asset in item.assets.values():
+            plain = Path(asset.href)
+            cog = plain.with_suffix(".cog.tif")
+            rasterio.shutil.copy(plain, cog, driver="COG", blocksize=1024, compress="deflate")
+            asset.href = server.href(cog)
+        cube = s2cube.open_stac(item).isel(y=slice(0, 2048), x=slice(0, 2048))
+        plan = explain(cube)
+        assert server.requests == []
+        cube.compute()
+        asked = [request for request in server.requests if request.method == "GET"]
+    served = 0
+    for request in asked:
+        first, last = request.headers["Range"].removeprefix("bytes=").split("-")
+        served += int(last) - int(first) + 1
+    assert plan.read_bytes is not None
+    assert plan.requests is not None
+    # 2048 px of the 10 m band, 1024 of the other: whole blocks, and headers.
+    assert plan.read_bytes <= served <= 1.5 * plan.read_bytes
+    assert len(asked) / 2 <= plan.requests <= 2 * len(asked)
