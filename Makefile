@@ -4,11 +4,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+BENCH = PYTHONPATH=tests OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python tests/benchmarks
 # Which notebooks `make docs` executes: cache (those that changed since this folder's last build),
 # recent (those touched in the last day's commits, for CI), all, or none.
 NOTEBOOKS ?= cache
 
-.PHONY: demo test test-fast lint types bench docs docs-full lock clean help
+.PHONY: demo test test-fast lint types bench bench-docs docs docs-full lock clean help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,8 +30,11 @@ lint: $(VENV)/.test  ## ruff, rules and formatting
 types: $(VENV)/.test  ## mypy, strict
 	$(BIN)/mypy
 
-bench: $(VENV)/.test  ## speed beside peers, one thread, one table
-	OMP_NUM_THREADS=1 $(BIN)/python tests/benchmarks/bench_fill.py
+bench: $(VENV)/.test  ## speed beside peers, one thread, as tables
+	$(BENCH)
+
+bench-docs: $(VENV)/.test  ## the same, and into docs/benchmarks.md
+	$(BENCH) --write docs/benchmarks.md
 
 docs: $(VENV)/.docs  ## the documentation, into docs/_build/html; runs its examples
 	NOTEBOOKS=$(NOTEBOOKS) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

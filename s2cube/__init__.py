@@ -7,9 +7,12 @@
 
 from s2cube import testing
 from s2cube._accessor import S2Accessor
-from s2cube.evaluate import check_offsets, evaluate_gap_filling
+from s2cube.composites import count, geomedian, median, percentile
+from s2cube.evaluate import check_offsets, evaluate_gap_filling, seam_score
+from s2cube.export import write_cogs
 from s2cube.gapfill import fill_gaps
 from s2cube.masks import clear_share, cloud_mask, mask_clouds
+from s2cube.mosaic import mosaic_orbits
 from s2cube.plan import Explanation, explain
 from s2cube.plot import plot_series, plot_true_color
 from s2cube.schema import items, validate
@@ -48,22 +51,29 @@ __all__ = [
     "check_offsets",
     "clear_share",
     "cloud_mask",
+    "count",
     "estimate_clearsky",
     "evaluate_gap_filling",
     "explain",
     "fill_gaps",
+    "geomedian",
     "items",
     "mask_clouds",
+    "median",
+    "mosaic_orbits",
     "open_clearsky",
     "open_daily",
     "open_local",
     "open_stac",
+    "percentile",
     "plot_series",
     "plot_true_color",
     "reflectance_offset",
     "save_items",
+    "seam_score",
     "search",
     "testing",
     "validate",
+    "write_cogs",
     "write_daily",
 ]

@@ -6,7 +6,9 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import xarray as xr
 
+from s2cube.composites import count, geomedian, median, percentile
 from s2cube.evaluate import check_offsets, evaluate_gap_filling
+from s2cube.export import write_cogs
 from s2cube.gapfill import fill_gaps
 from s2cube.masks import clear_share, cloud_mask, mask_clouds
 from s2cube.plan import explain
@@ -49,8 +51,13 @@ class S2Accessor:
     clear_share = _Verb(clear_share)
     cloud_mask = _Verb(cloud_mask)
     mask_clouds = _Verb(mask_clouds)
+    percentile = _Verb(percentile)
+    median = _Verb(median)
+    geomedian = _Verb(geomedian)
+    count = _Verb(count)
     fill_gaps = _Verb(fill_gaps)
     evaluate_gap_filling = _Verb(evaluate_gap_filling)
     write_daily = _Verb(write_daily)
+    write_cogs = _Verb(write_cogs)
     plot_true_color = _Verb(plot_true_color)
     plot_series = _Verb(plot_series)

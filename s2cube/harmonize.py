@@ -26,6 +26,7 @@ __all__ = [
     "Baseline",
     "OffsetFacts",
     "Rule",
+    "check_unit",
     "offset_to_add",
     "parse_baseline",
     "reflectance",
@@ -41,6 +42,8 @@ FIRST_WITH_OFFSET: Final[Baseline] = (4, 0)
 Document, issue 14.9: BOA_ADD_OFFSET, RADIO_ADD_OFFSET)."""
 OFFSET: Final = -0.1
 """What has to be added to reflectance then."""
+PLAUSIBLE: Final = 1.0
+"""An offset of reflectance is not larger, either sign: what is must be in counts."""
 
 
 def parse_baseline(text: object) -> Baseline | None:
@@ -55,6 +58,8 @@ def parse_baseline(text: object) -> Baseline | None:
     >>> parse_baseline("05.10"), parse_baseline(5.1), parse_baseline("N0209"), parse_baseline("N9999")
     ((5, 10), (5, 10), (2, 9), None)
     """
+    if isinstance(text, (int, float)) and not isinstance(text, bool):
+        text = f"{text:.2f}"  # 5.00 may have become 5 on its way through JSON
     match = re.fullmatch(r"N?(\d{1,2})\.(\d{1,2})|N?(\d\d)(\d\d)", str(text).strip())
     if match is None:
         return None
@@ -146,6 +151,7 @@ def offset_to_add(facts: OffsetFacts) -> float:
             "s2:processing_baseline to the item."
         )
     offset = rule.offset(facts)
+    check_unit(facts.asset, offset)
     if not any(abs(offset - known) < 1e-9 for known in (0.0, OFFSET)):
         raise HarmonizationError(
             f"{facts.asset} declares an offset of {offset:g}; ESA's is 0 or -0.1. If it is right all "
@@ -157,6 +163,16 @@ def offset_to_add(facts: OffsetFacts) -> float:
             "(s2cube.check_offsets) and say it with offset=."
         )
     return round(offset, 9) + 0.0
+
+
+def check_unit(asset: str, offset: float) -> None:
+    """Raise where an asset declares an offset that can only be in counts, not in reflectance."""
+    if not abs(offset) <= PLAUSIBLE:
+        raise HarmonizationError(
+            f"{asset} declares an offset of {offset:g}, which can only be in counts (ESA's -1000 "
+            f"are {OFFSET:g} in reflectance). Correct raster:offset, or say the reflectance to add: "
+            f"offset={OFFSET:g} (it is in the counts) or offset=0 (it has been removed)."
+        )
 
 
 def _contradiction(facts: OffsetFacts, rule: Rule) -> str:

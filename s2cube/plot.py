@@ -34,7 +34,8 @@ def plot_true_color(
     Parameters
     ----------
     cube
-        A cube; only the frames drawn are computed.
+        A cube, or images such as :func:`s2cube.percentile` makes, with ``time`` or without; only the
+        frames drawn are computed.
     dates
         Which frames; each is the nearest step. By default, up to eight evenly spread over the cube.
     bands
@@ -66,7 +67,7 @@ def plot_true_color(
     >>> figure = cube.s2.plot_true_color(columns=3)
     """
     plt = _pyplot()
-    cube = schema.validate(cube)
+    cube = _frames(cube)
     if len(bands) != 3:
         raise CubeError(f"A picture takes three bands, got {len(bands)}: {list(bands)}.")
     names = [schema.pick_bands(cube, band)[0] for band in bands]
@@ -96,15 +97,38 @@ def plot_true_color(
         figure = drawn[0].get_figure()
     for axis in drawn[len(image) :]:
         axis.set_axis_off()
-    for axis, picture, time in zip(drawn, image, frames["time"].values, strict=False):
+    for axis, picture, title in zip(drawn, image, _titles(frames), strict=False):
         missing = np.isnan(picture).any(axis=-1)
         colours = np.clip((picture - low) / max(high - low, 1e-6), 0, 1)
         colours[missing] = MISSING
         axis.imshow(colours, interpolation="nearest")
-        axis.set_title(str(time.astype("datetime64[D]")), fontsize=9)
+        axis.set_title(title, fontsize=9)
         axis.set_xticks([])
         axis.set_yticks([])
     return figure
+
+
+def _frames(cube: xr.Dataset) -> xr.Dataset:
+    """Return a cube, or images, as frames along ``time``."""
+    if "percentile" in cube.dims:
+        raise CubeError(
+            "There are several percentiles: select one, images.sel(percentile=50), and draw that."
+        )
+    if "time" in cube.dims:
+        return schema.validate(cube) if schema.bands_of(cube) else cube
+    begin = np.datetime64(cube.attrs.get("time_coverage_start", "1970-01-01"), "ns")
+    return cube.expand_dims(time=[begin])
+
+
+def _titles(frames: xr.Dataset) -> list[str]:
+    """Return what each frame is called: its day, or its period."""
+    if "period" in frames.coords:
+        return [str(label) for label in frames["period"].values]
+    days = [str(time.astype("datetime64[D]")) for time in frames["time"].values]
+    covered = [frames.attrs.get(f"time_coverage_{end}") for end in ("start", "end")]
+    if len(days) == 1 and days[0] == covered[0]:
+        return [f"{covered[0]} to {covered[1]}"]
+    return days
 
 
 def _pyplot() -> Any:

@@ -81,6 +81,39 @@ CASES = [
         file="stac/openeo-processes-dask/tests/data/stac/s2_l2a_test_item.json",
     ),
     Case(
+        "earth-search-v1-removed-jp2-link", "Earth Search v1", "the same, its link does not end in .jp2",
+        "red-jp2", {V1: True, "s2:processing_baseline": "05.09"}, counts(-0.1),
+        href="https://example.org/files/17", expected=-0.1,
+    ),
+    Case(
+        "earth-search-v1-not-removed", "Earth Search v1", f"04.00, `{V1}` false, declares -0.1", "red",
+        {V1: False, "s2:processing_baseline": "04.00"}, counts(-0.1),
+        expected=-0.1, item="S2B_31TCJ_20220823_0_L2A",
+        file="stac/earthdaily/tests/test_legacy/test_data.json",
+    ),
+    Case(
+        "earth-search-v1-not-removed-declares-0", "Earth Search v1",
+        f"04.00, `{V1}` false, declares 0", "red",
+        {V1: False, "s2:processing_baseline": "04.00"}, counts(0), expected=None,
+        why="one of the two is wrong",
+    ),
+    Case(
+        "flag-as-text", "any", f'05.09, `{V1}` is the text "false"', "red",
+        {V1: "false", "s2:processing_baseline": "05.09"}, expected=-0.1,
+    ),
+    Case(
+        "flag-as-text-true", "any", f'05.09, `{V1}` is the text "True"', "red",
+        {V1: "True", "s2:processing_baseline": "05.09"}, expected=0.0,
+    ),
+    Case(
+        "flag-odd", "any", f"05.09, `{V1}` is 1", "red",
+        {V1: 1, "s2:processing_baseline": "05.09"}, expected=None, why="neither true nor false",
+    ),
+    Case(
+        "flags-disagree", "any", f"05.09, `{V1}` false, `{V0}` true", "red",
+        {V1: False, V0: True, "s2:processing_baseline": "05.09"}, expected=None, why="says both",
+    ),
+    Case(
         "earth-search-v1-scl", "Earth Search v1", "classes, aerosol, water vapour, pictures", "scl",
         {V1: True, "s2:processing_baseline": "05.09"}, {"raster:bands": [{"data_type": "uint8"}]},
         expected=0.0, item="S2A_32TPS_20230602_0_L2A",
@@ -139,6 +172,27 @@ CASES = [
         href="s3://eodata/Sentinel-2/B02_10m.jp2", expected=-0.1,
     ),
     Case(
+        "cdse-two-baselines", "CDSE", "`processing:version` 05.00, `s2:processing_baseline` 02.14",
+        "B04_10m", {"processing:version": "05.00", "s2:processing_baseline": "02.14"},
+        href="s3://eodata/Sentinel-2/B04_10m.jp2", expected=None, why="several processing baselines",
+    ),
+    Case(
+        "version-of-a-processor", "self-made", "`processing:version` 2.11 (Sen2Cor's), no baseline",
+        "B04", {"processing:version": "2.11"}, expected=None, why="Nothing tells the offset",
+    ),
+    Case(
+        "version-of-some-chain", "self-made", "`processing:version` 5.0 (its own), no baseline",
+        "B04", {"processing:version": "5.0"}, expected=None, why="Nothing tells the offset",
+    ),
+    Case(
+        "version-beside-a-baseline", "self-made", "05.09, `processing:version` 02.11", "B04",
+        {"s2:processing_baseline": "05.09", "processing:version": "02.11"}, expected=-0.1,
+    ),
+    Case(
+        "version-as-a-baseline", "self-made", "`processing:version` 05.09, no baseline", "B04",
+        {"processing:version": "05.09"}, expected=-0.1,
+    ),
+    Case(
         "sentinel-2c", "any", "Sentinel-2C, 05.11, declares nothing", "B04",
         {"s2:processing_baseline": "05.11", "platform": "sentinel-2c"}, expected=-0.1,
         item="S2C_MSIL2A_20250301T100021_N0511_R122_T33UUU_20250301T140000",
@@ -152,12 +206,83 @@ CASES = [
         {"s2:processing_baseline": "05.09"}, counts(0), expected=0.0,
     ),
     Case(
+        "declared-zero-on-a-jp2", "any", "05.09, ESA's own file, declares 0", "B04",
+        {"s2:processing_baseline": "05.09"}, counts(0), href="B04.jp2", expected=None,
+        why="one of the two is wrong",
+    ),
+    Case(
+        "rio-stac", "self-made (rio-stac)", "05.09, declares scale 1 and offset 0, GDAL's defaults",
+        "B04", {"s2:processing_baseline": "05.09"},
+        {"raster:bands": [{"data_type": "uint16", "scale": 1.0, "offset": 0.0}]}, expected=-0.1,
+    ),
+    Case(
+        "reflectance-in-floats", "self-made", "05.09, float32, declares scale 1 and offset 0", "B04",
+        {"s2:processing_baseline": "05.09"},
+        {"raster:bands": [{"data_type": "float32", "scale": 1.0, "offset": 0.0}]}, expected=0.0,
+    ),
+    Case(
+        "floats-without-offset", "self-made", "05.09, float32, declares scale 1 only", "B04",
+        {"s2:processing_baseline": "05.09"},
+        {"raster:bands": [{"data_type": "float32", "scale": 1.0}]}, expected=None,
+        why="holds float32 and declares no offset",
+    ),
+    Case(
+        "floats-without-scale", "self-made", "05.09, float32, declares nothing else", "B04",
+        {"s2:processing_baseline": "05.09"}, {"raster:bands": [{"data_type": "float32"}]},
+        expected=None, why="holds float32 and declares no scale",
+    ),
+    Case(
+        "scale-upside-down", "self-made", "05.09, declares scale 10000", "B04",
+        {"s2:processing_baseline": "05.09"},
+        {"raster:bands": [{"data_type": "uint16", "scale": 10000, "offset": 0}]}, expected=None,
+        why="is not the reflectance of one count",
+    ),
+    Case(
+        "offset-in-counts", "self-made", "05.09, declares -1000", "B04",
+        {"s2:processing_baseline": "05.09"}, counts(-1000), expected=None, why="can only be in counts",
+    ),
+    Case(
         "sen2cor-by-hand", "self-made", "99.99 (Sen2Cor by hand), declares -0.1", "B04",
         {"s2:processing_baseline": "99.99"}, counts(-0.1), expected=-0.1,
     ),
     Case(
         "sen2cor-by-hand-silent", "self-made", "99.99 (Sen2Cor by hand), declares nothing", "B04",
         {"s2:processing_baseline": "99.99"}, expected=None, why="Nothing tells the offset",
+    ),
+    Case(
+        "sen2cor-by-hand-named", "self-made", "99.99 (Sen2Cor by hand), product name N0500", "B04",
+        {
+            "s2:processing_baseline": "99.99",
+            "s2:product_uri": "S2A_MSIL2A_20200714T115221_N0500_R123_T28QCH_20230404T191310.SAFE",
+        },
+        expected=None, why="Nothing tells the offset",
+    ),
+    Case(
+        "end-of-a-name", "any", "no baseline, a datatake that ends in _N05.09", "B04",
+        {"s2:datatake_id": "GS2A_20230701T171901_041908_N05.09"}, expected=-0.1,
+    ),
+    Case(
+        "end-of-a-name-by-hand", "any", "99.99 (by hand), a datatake that ends in _N05.09", "B04",
+        {
+            "s2:processing_baseline": "99.99",
+            "s2:datatake_id": "GS2A_20230701T171901_041908_N05.09",
+        },
+        expected=None, why="Nothing tells the offset",
+    ),
+    Case(
+        "end-before-a-version", "any", "a datatake that ends in _N05.09, a version 02.11", "B04",
+        {"s2:datatake_id": "GS2A_20230701T171901_041908_N05.09", "processing:version": "02.11"},
+        expected=-0.1,
+    ),
+    Case(
+        "baseline-unknown", "any", 'baseline "unknown", product name N0500', "B04",
+        {"s2:processing_baseline": "unknown"}, expected=-0.1,
+        item="S2B_MSIL2A_20190629T212529_N0500_R043_T06VVN_20201006T080531",
+    ),
+    Case(
+        "name-shortened", "any", "a title without baseline, an id with N0500", "B04",
+        {"title": "S2B_MSIL2A_20190629T212529_R043_T06VVN_20201006T080531"}, expected=-0.1,
+        item="S2B_MSIL2A_20190629T212529_N0500_R043_T06VVN_20201006T080531",
     ),
     Case(
         "self-made-0.7", "self-made", "declares -0.7", "B04",

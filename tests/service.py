@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,12 @@ COMPOSITE = "/process/composite"
 def paid(service: ClearSkyStandIn, end: str = COMPOSITE) -> list[Request]:
     """Return the requests that cost."""
     return [request for request in service.requests if request.path.endswith(end)]
+
+
+def forget(cache: Path) -> None:
+    """Remove the notes of what failed, as the errors say."""
+    for note in cache.rglob("*.note"):
+        note.unlink()
 
 
 def on(source: xr.Dataset, geobox: GeoBox) -> xr.Dataset:

@@ -1,6 +1,7 @@
 """The rules for offsets, as such: all facts that can be told, against what must never happen."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -48,12 +49,32 @@ def test_a_file_as_esa_made_it_follows_its_baseline() -> None:
         assert offset_to_add(told) == (-0.1 if baseline >= (4, 0) else 0.0)
 
 
+def test_a_declared_0_on_a_file_as_esa_made_it_is_refused() -> None:
+    """Elsewhere it may mean "removed"; there it means that one of the two is wrong."""
+    told = OffsetFacts("B04 of item X", baseline=(5, 9), declared=0.0)
+    assert offset_to_add(told) == 0.0
+    for one in (replace(told, original=True), replace(told, removed=False)):
+        with pytest.raises(
+            HarmonizationError, match=r"declares an offset of 0, but .* 05\.09 has -0\.1"
+        ):
+            offset_to_add(one)
+
+
+def test_counts_are_not_taken_for_reflectance() -> None:
+    with pytest.raises(
+        HarmonizationError, match=r"-1000, which can only be in counts.*offset=-0\.1"
+    ) as e:
+        offset_to_add(OffsetFacts("B04 of item X", declared=-1000.0))
+    assert "offset=-1000" not in str(e.value)
+
+
 @pytest.mark.parametrize(
     ("text", "baseline"),
     [
         ("05.10", (5, 10)), ("N0510", (5, 10)), ("0510", (5, 10)), (5.1, (5, 10)), ("5.1", (5, 10)),
         (5.0, (5, 0)), ("05.09", (5, 9)), ("N0209", (2, 9)), ("02.9", (2, 90)), ("99.99", None),
-        ("N9999", None), ("", None), (None, None), ("1.2.0", None), ("v5", None), ("5", None),
+        (5, (5, 0)), (4.0, (4, 0)), (float("nan"), None), (True, None), ("N9999", None), ("", None),
+        (None, None), ("1.2.0", None), ("v5", None), ("5", None),
     ],
 )  # fmt: skip
 def test_baselines_are_numbers(text: object, baseline: tuple[int, int] | None) -> None:

@@ -9,6 +9,7 @@ from s2cube.blocks.graph import GraphFacts, Reading, look_at_graph
 from s2cube.blocks.maps import count_blocks, is_lazy, map_halo, map_pixels, map_time
 from s2cube.blocks.peak import Peak
 from s2cube.blocks.read import Location, Need, read_blocks
+from s2cube.blocks.reduce import reduce_time
 
 __all__ = [
     "GraphFacts",
@@ -25,4 +26,5 @@ __all__ = [
     "map_pixels",
     "map_time",
     "read_blocks",
+    "reduce_time",
 ]

@@ -8,7 +8,7 @@ from numpy.typing import DTypeLike
 
 from s2cube.blocks.peak import Peak, Sized, largest_block
 
-__all__ = ["count_blocks", "is_lazy", "map_halo", "map_pixels", "map_time"]
+__all__ = ["aligned", "count_blocks", "is_lazy", "map_halo", "map_pixels", "map_time"]
 
 SPACE: Final = 256
 """Side of a block whose time is in one piece, px: a year of one float32 band is 96 MB."""
@@ -30,7 +30,7 @@ def _any_lazy(arrays: tuple[Any, ...]) -> bool:
     return any(is_lazy(array) for array in arrays)
 
 
-def _aligned(arrays: tuple[Any, ...]) -> list[Any]:
+def aligned(arrays: tuple[Any, ...]) -> list[Any]:
     """Return Dask arrays with the chunks of the first lazy one; dimensions of length 1 stay so."""
     import dask.array as da
 
@@ -65,15 +65,15 @@ def map_pixels(function: Callable[..., Any], *arrays: Any, dtype: DTypeLike, **k
         return function(*arrays, **keywords)
     import dask.array as da
 
-    aligned = _aligned(arrays)
+    lazy = aligned(arrays)
     full = next(array.chunks for array in arrays if is_lazy(array))
-    inside = sum(largest_block(array.chunks, array.dtype) for array in aligned)
+    inside = sum(largest_block(array.chunks, array.dtype) for array in lazy)
     work = PIXEL_WORK * largest_block(full, np.uint8)
     return da.map_blocks(
         Sized(function, Peak("map_pixels", inside, largest_block(full, dtype), work)),
-        *aligned,
+        *lazy,
         dtype=dtype,
-        meta=np.empty((0, 0, 0), dtype),
+        meta=np.empty((0,) * len(full), dtype),
         **keywords,
     )
 
@@ -166,7 +166,7 @@ def map_time(
         return function(*arrays, **keywords)
     import dask.array as da
 
-    lazy = _aligned(arrays)
+    lazy = aligned(arrays)
     sides = [min(SPACE, max(lazy[0].chunks[axis])) for axis in (1, 2)]
     whole = [array.rechunk({0: -1, 1: sides[0], 2: sides[1]}) for array in lazy]
     series = whole[0].chunks

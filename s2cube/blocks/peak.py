@@ -71,7 +71,7 @@ def declared(graph: Any) -> Iterator[tuple[str, Peak]]:
     Layers may have been fused: then a task keeps what passes inside it until it ends.
     """
     for name, layer in graph.layers.items():
-        found = list(_peaks(getattr(layer, "task", None)))
+        found = list(_peaks(_task_of(layer)))
         if len(found) == 1:
             yield name, found[0]
         elif found:
@@ -89,9 +89,21 @@ def declared(graph: Any) -> Iterator[tuple[str, Peak]]:
             )
 
 
+def _task_of(layer: Any) -> Any:
+    """Return a task of a layer that stands for all of them."""
+    if hasattr(layer, "task") or not layer.is_materialized():
+        return getattr(layer, "task", None)
+    return next((task for task in layer.values() if _function(task)), None)
+
+
+def _function(task: Any) -> Sized | None:
+    function = task[0] if isinstance(task, tuple) else getattr(task, "func", None)
+    return function if isinstance(function, Sized) else None
+
+
 def _peaks(task: Any) -> Iterator[Peak]:
     """Yield the peaks of a task of a graph, and of those that are fused into it."""
-    if isinstance(function := getattr(task, "func", None), Sized):
+    if function := _function(task):
         yield function.peak
     for argument in getattr(task, "args", ()):
         if isinstance(argument, dict):

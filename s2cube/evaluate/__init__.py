@@ -2,5 +2,6 @@
 
 from s2cube.evaluate.filling import evaluate_gap_filling
 from s2cube.evaluate.offsets import check_offsets
+from s2cube.evaluate.seams import seam_score
 
-__all__ = ["check_offsets", "evaluate_gap_filling"]
+__all__ = ["check_offsets", "evaluate_gap_filling", "seam_score"]

@@ -7,7 +7,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from s2cube.schema import NODATA, SCALE, Status
 
-__all__ = ["clamped", "decode", "encode", "look_status", "read_failed_value"]
+__all__ = [
+    "SATURATED",
+    "clamped",
+    "decode",
+    "encode",
+    "held_as",
+    "look_status",
+    "read_failed_value",
+    "representable",
+]
 
 SATURATED: Final = 65535
 """ESA's special value for a saturated pixel."""
@@ -15,23 +24,85 @@ LIMIT: Final = 32767
 """The largest count on disk, either sign."""
 
 
+_WIDER: Final = {"uint8": "int16", "int8": "int16", "int16": "int32", "uint16": "int32"}
+"""Integer types that hold all counts of another, and have room for special ones besides."""
+
+
 def read_failed_value(dtype: np.dtype) -> float:
     """Return the count that stands for "this could not be read" in blocks of `dtype` from a reader.
 
-    It is one that no product uses: 65534 in ``uint16`` (65535 is saturated), 254 in ``uint8``, far
-    below zero in signed types.
+    It is none that a product uses, in the types that :func:`held_as` gives: 65534 in ``uint16`` (65535
+    is saturated), one above the smallest in signed types, -2**100 in floats. In ``uint8``, 254: of
+    classes only, which are few; counts of 8 bits are held in a wider type.
     """
     if dtype.kind == "f":
-        return float("inf")
+        return -(2.0**100)
     limits = np.iinfo(dtype)
     return float(limits.min + 1 if dtype.kind == "i" else limits.max - 1)
+
+
+def representable(value: float | None, dtype: np.dtype) -> bool:
+    """Return whether a pixel of `dtype` can have that value, a finite one."""
+    if value is None:
+        return False
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(dtype.type(value)))
+    limits = np.iinfo(dtype)
+    return bool(limits.min <= value <= limits.max) and float(value).is_integer()
+
+
+def held_as(dtype: np.dtype, nodata: float | None, *, marked: bool) -> tuple[np.dtype, float | None]:
+    """Return the type in which a reader gives counts, and the one among them that is missing.
+
+    That is `dtype`, or a wider one where it has no count to spare: for what lies outside the file,
+    where no count is declared missing, and for :func:`read_failed_value`, where `marked`.
+
+    Parameters
+    ----------
+    dtype
+        Type of the counts in the file.
+    nodata
+        The missing count; None where there is none. One that no pixel can have is none.
+    marked
+        Whether the reader puts :func:`read_failed_value` where it could not read.
+
+    Returns
+    -------
+    dtype, nodata
+        The missing count is None for floats that have no other than NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from s2cube.kernels.counts import held_as
+    >>> held_as(np.dtype("uint16"), 0, marked=True)
+    (dtype('uint16'), 0)
+    >>> held_as(np.dtype("uint8"), 0, marked=True)
+    (dtype('int16'), 0)
+    >>> held_as(np.dtype("uint16"), None, marked=False)
+    (dtype('int32'), -2147483648.0)
+    """
+    if dtype.kind == "f":
+        return dtype, None if nodata is None or np.isnan(nodata) else nodata
+    declared = representable(nodata, dtype)
+    # The smallest signed counts but one are written by those who clip: no marks.
+    spare = declared and not (
+        marked and (dtype.name not in ("uint16", "uint32") or nodata == read_failed_value(dtype))
+    )
+    held = dtype if spare else np.dtype(_WIDER.get(dtype.name, dtype))
+    if declared:
+        return held, nodata
+    limits = np.iinfo(held)
+    return held, float(limits.min if held.kind == "i" else limits.max)
 
 
 def _set_aside(raw: NDArray, nodata: float | None, marked: bool) -> dict[Status, NDArray[np.bool_]]:
     """Return where `raw` is no measurement, by reason."""
     missing = np.zeros(raw.shape, dtype=bool) if nodata is None else raw == nodata
     if raw.dtype.kind == "f":
-        missing |= np.isnan(raw)
+        # Nor is infinity one: it comes from dividing by zero.
+        missing |= ~np.isfinite(raw)
     found = {Status.SATURATED: raw == SATURATED, Status.NO_DATA: missing}
     if marked:
         found[Status.READ_FAILED] = raw == raw.dtype.type(read_failed_value(raw.dtype))

@@ -3,7 +3,8 @@
 import html
 import math
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from s2cube import schema
-from s2cube.blocks import GraphFacts, is_lazy, look_at_graph
+from s2cube.blocks import GraphFacts, Reading, is_lazy, look_at_graph
 from s2cube.errors import CubeError
 from s2cube.schema import ITEMS
 
@@ -27,10 +28,10 @@ REREAD: Final = 1.5
 class Explanation:
     """What computing a cube will take; None stands for unknown."""
 
-    dates: tuple[np.datetime64, np.datetime64]
-    """The first and the last."""
+    dates: tuple[np.datetime64, np.datetime64] | None
+    """The first and the last; None of an image without ``time``."""
     steps: int
-    """Dates of the cube."""
+    """Dates of the cube, or images."""
     looks: int | None
     """Dates that are read for them, None where the graph does not tell."""
     items: int | None
@@ -65,9 +66,12 @@ class Explanation:
         return None if self.task_bytes is None else self.threads * self.task_bytes + self.held_bytes
 
     def _rows(self) -> Iterator[tuple[str, str]]:
-        first, last = (np.datetime_as_string(date, unit="D") for date in self.dates)
         read = "" if self.looks in (None, self.steps) else f", made of {self.looks} read"
-        yield "dates", f"{self.steps} from {first} to {last}{read}"
+        if self.dates is None:
+            yield "dates", f"one image{read}"
+        else:
+            first, last = (np.datetime_as_string(date, unit="D") for date in self.dates)
+            yield "dates", f"{self.steps} from {first} to {last}{read}"
         yield "items", _count(self.items)
         most = "" if self.exact else "at most "
         yield "tasks", f"{most}{self.tasks:,}"
@@ -109,7 +113,7 @@ def explain(
     Parameters
     ----------
     cube
-        A cube, as opened, masked, filled, or any selection of it.
+        A cube, as opened, masked, filled, or any selection of it; or images made of one.
     workers
         Processes that will compute it.
     threads
@@ -126,7 +130,7 @@ def explain(
     Raises
     ------
     CubeError
-        It is no cube, or a number is not above 0.
+        It is neither cube nor images on a grid, or a number is not above 0.
 
     Notes
     -----
@@ -150,7 +154,7 @@ def explain(
     >>> plan.steps, plan.items, plan.notes
     (57, 57, ())
     """
-    cube = schema.validate(cube)
+    cube = _checked(cube)
     workers = _positive("workers", workers)
     threads = _positive(
         "threads", max(1, (os.cpu_count() or 1) // workers) if threads is None else threads
@@ -164,12 +168,12 @@ def explain(
     held: dict[str, int] = {}
     for peak in graph.peaks:
         held |= peak.held
-    times = cube["time"].values
+    times = cube["time"].values if "time" in cube.dims else None
     nothing = 0 if not arrays else None
     found = Explanation(
-        dates=(times[0], times[-1]),
-        steps=len(times),
-        looks=max((reading.steps for reading in graph.readings), default=None) if graph.exact else None,
+        dates=None if times is None else (times[0], times[-1]),
+        steps=1 if times is None else len(times),
+        looks=_looks(graph, records),
         items=None if records is None else sum(len(step) for step in records),
         tasks=graph.tasks,
         exact=graph.exact,
@@ -186,6 +190,18 @@ def explain(
     return _noted(found, reread)
 
 
+def _checked(cube: xr.Dataset) -> xr.Dataset:
+    """Hold a cube against the contract; images, of one or more periods, need a grid only."""
+    if (
+        isinstance(cube, xr.Dataset)
+        and {"y", "x"} <= set(cube.dims)
+        and ("time" not in cube.dims or "time_bnds" in cube.coords)
+    ):
+        schema.geobox_of(cube)
+        return cube
+    return schema.validate(cube)
+
+
 def _reads(
     cube: xr.Dataset, records: list[list[dict[str, Any]]] | None, graph: GraphFacts
 ) -> tuple[int | None, int | None, float]:
@@ -195,7 +211,9 @@ def _reads(
     items = [item for step in records or [] for item in step]
     if not items or not all("reads" in item for item in items):
         return None, None, 1.0
-    needed = {reading.band: reading for reading in graph.readings}
+    needed: dict[str, list[Reading]] = {}
+    for reading in graph.readings:
+        needed.setdefault(reading.band, []).append(reading)
     bands = set(needed) or {str(name) for name in cube.data_vars}
     if any(band not in item["reads"] for item in items for band in needed):
         return None, None, 1.0
@@ -206,6 +224,8 @@ def _reads(
     }
     if not most:
         return None, None, 1.0
+    shares = {band: _mean(needed.get(band, ()), lambda reading: reading.share) for band in most}
+    spread = {band: _mean(needed.get(band, ()), lambda reading: reading.blocks) for band in most}
     size = ideal = 0.0
     requests = 0
     for item in items:
@@ -213,16 +233,36 @@ def _reads(
             pixels, itemsize, blocks = item["reads"].get(band, (0, 0, 0))
             if not pixels:
                 continue
-            reading = needed.get(band)
-            share = reading.share if reading else 1.0
+            share = shares[band]
             at_best = math.ceil(blocks * share)
             # A chunk reads the blocks that it meets: several chunks within one block all read it.
-            chunks = math.ceil((reading.blocks if reading else 1) * pixels / most[band])
+            chunks = math.ceil(spread[band] * pixels / most[band])
             ranges = max(at_best, chunks)
             requests += ranges + 1
             ideal += pixels * itemsize * share
             size += pixels * itemsize * share * ranges / at_best
     return round(size), requests, size / ideal if ideal else 1.0
+
+
+def _mean(readings: Sequence[Reading], what: Callable[[Reading], float]) -> float:
+    """Return something of the layers that read a band, by their dates; 1 where there are none.
+
+    There are several where tiles overlap, and where cubes were joined; which item is of which layer is
+    not known.
+    """
+    dates = sum(reading.steps for reading in readings)
+    return sum(reading.steps * what(reading) for reading in readings) / dates if dates else 1.0
+
+
+def _looks(graph: GraphFacts, records: list[list[dict[str, Any]]] | None) -> int | None:
+    """Return how many dates are read; None where neither items nor graph tell."""
+    if not graph.exact or not graph.readings:
+        return None
+    if records is not None:
+        return len(records)
+    by_band = Counter(reading.band for reading in graph.readings)
+    # Layers of the same dates, or parts of a joined cube: the graph does not tell them apart.
+    return max(reading.steps for reading in graph.readings) if max(by_band.values()) == 1 else None
 
 
 def _noted(found: Explanation, reread: float) -> Explanation:

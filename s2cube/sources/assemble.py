@@ -1,5 +1,6 @@
 """From scenes to a cube: steps, layers, one lazy load of each layer, harmonized."""
 
+import dataclasses
 import functools
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -11,11 +12,13 @@ from numpy.typing import NDArray
 from s2cube import harmonize, schema
 from s2cube.blocks import map_pixels
 from s2cube.errors import CatalogError, CubeError, HarmonizationError
+from s2cube.kernels.counts import held_as
 from s2cube.schema import SCL, STATUS, Status
 from s2cube.sources.grid import target_grid
 from s2cube.sources.group import GroupBy, layers_of, steps_of
 from s2cube.sources.reader import Driver
-from s2cube.sources.scene import Box, Scene
+from s2cube.sources.scene import BandFacts, Box, Scene
+from s2cube.sources.told import Told
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -108,7 +111,15 @@ def _name(crs: Any) -> str:
     return f"EPSG:{crs.epsg}" if crs.epsg else str(crs.proj.name)
 
 
-def _slim(scene: Scene, name: str) -> Any:
+def _held(facts: BandFacts, driver: Driver) -> tuple[np.dtype, float | None]:
+    """Return the type in which a band is read, and what is missing there."""
+    dtype = np.dtype(facts.dtype)
+    if facts.classes:
+        return dtype, facts.nodata
+    return held_as(dtype, facts.nodata, marked=driver.on_read_error == "mark")
+
+
+def _slim(scene: Scene, name: str, driver: Driver) -> Any:
     """Return an item that holds just the asked assets, under our names: what odc-stac is given."""
     import pystac
 
@@ -118,22 +129,15 @@ def _slim(scene: Scene, name: str) -> Any:
         bbox=None,
         datetime=scene.time.astype("datetime64[us]").item(),
         properties={},
-        stac_extensions=[
-            "https://stac-extensions.github.io/projection/v2.0.0/schema.json",
-            "https://stac-extensions.github.io/raster/v1.1.0/schema.json",
-        ],
+        stac_extensions=["https://stac-extensions.github.io/projection/v2.0.0/schema.json"],
     )
     for band, facts in scene.bands.items():
-        fields: dict[str, Any] = {"raster:bands": [{"data_type": facts.dtype, "nodata": facts.nodata}]}
-        if facts.grid is not None:
-            crs: Any = facts.grid.crs
-            fields["proj:shape"] = list(facts.grid.shape.yx)
-            fields["proj:transform"] = list(facts.grid.transform[:6])
-            fields |= {"proj:code": f"EPSG:{crs.epsg}"} if crs.epsg else {"proj:wkt2": crs.wkt}
+        dtype, fill = _held(facts, driver)
+        told = Told(f"{band} of {scene.id}", facts.dtype, facts.grid, facts.classes, dtype.name, fill)
         item.add_asset(
             band,
             pystac.Asset(
-                facts.href, roles=["data"], media_type=pystac.MediaType.COG, extra_fields=fields
+                facts.href, roles=["data"], media_type=pystac.MediaType.COG, extra_fields=told.fields()
             ),
         )
     return item
@@ -159,9 +163,17 @@ def _method(
     if resampling is not None and not isinstance(resampling, (str, Mapping)):
         raise CubeError(f"resampling is a method, or a mapping from band to method; got {resampling!r}.")
     asked = {"*": resampling} if isinstance(resampling, str) else dict(resampling or {})
+    sentinel_2, bands = scenes[0].sensor == "sentinel-2", scenes[0].bands
+    # Other sensors have names of their own, and some of them are Sentinel-2's for other bands.
     by_band = {
-        key if key in ("*", SCL) else schema.band_id(key): method for key, method in asked.items()
+        schema.band_id(key) if sentinel_2 and key not in ("*", SCL) else key: method
+        for key, method in asked.items()
     }
+    if strange := [key for key in by_band if key != "*" and key not in bands]:
+        raise CubeError(
+            f"resampling speaks of {', '.join(map(str, strange))}, opened are {', '.join(bands)}; '*' "
+            "stands for all of them."
+        )
     if unknown := [method for method in by_band.values() if method not in METHODS]:
         raise CubeError(f"Unknown resampling {unknown[0]!r}; known: {', '.join(METHODS)}.")
     if scenes[0].bands[band].classes:
@@ -193,10 +205,12 @@ def _layer(
     import odc.stac
 
     placed = [(step, scene) for step, scenes in enumerate(steps) for scene in scenes]
+    driver = dataclasses.replace(driver, saturated=placed[0][1].sensor == "sentinel-2")
+    marked = driver.on_read_error == "mark"
     # Items by number: ids may repeat.
     step_of = {str(number): step for number, (step, _) in enumerate(placed)}
     raw = odc.stac.load(
-        [_slim(scene, str(number)) for number, (_, scene) in enumerate(placed)],
+        [_slim(scene, str(number), driver) for number, (_, scene) in enumerate(placed)],
         bands=list(bands),
         geobox=grid,
         groupby=lambda item, _parsed, _index: step_of[item.id],
@@ -213,13 +227,13 @@ def _layer(
     for band in spectral:
         facts = [step[0].bands[band] for step in steps if step]
         # Within a step of a layer all scenes agree; from step to step only the offset may change.
-        told = {(fact.scale, fact.nodata) for fact in facts}
-        if len(told) > 1 or len({fact.dtype for fact in facts}) > 1:
+        told = {(fact.scale, fact.dtype, *_held(fact, driver)) for fact in facts}
+        if len(told) > 1:
             raise HarmonizationError(
                 f"Items differ in scale, no-data or data type of {band}: open them apart and "
                 "concatenate the cubes."
             )
-        ((scale, missing),) = told
+        ((scale, _, _, missing),) = told
         nodata.append(missing)
         offsets = np.array([fact.offset for fact in facts])
         arrays[band] = harmonize.reflectance(
@@ -228,7 +242,7 @@ def _layer(
             nodata=missing,
             scale=scale,
             offset=offsets,
-            marked=True,
+            marked=marked,
             attrs=facts[0].attrs,
         )
     for band in classes:
@@ -239,7 +253,7 @@ def _layer(
             else schema.variable(raw[band].data, attrs)
         )
     arrays[STATUS] = harmonize.status_of_counts(
-        [raw[band].data for band in spectral], nodata, marked=True
+        [raw[band].data for band in spectral], nodata, marked=marked
     )
     return xr.Dataset(arrays, {"time": np.array(present)})
 
@@ -278,8 +292,16 @@ def _coords(
     """Return the coordinates of the cube; what no item tells is left out."""
     times = np.array([min(scene.time for scene in step) for step in steps], "datetime64[ns]")
     if len(np.unique(times)) < len(times):
+        values, counts = np.unique(times, return_counts=True)
+        same = [
+            step[0].id
+            for step, time in zip(steps, times, strict=True)
+            if time == values[counts.argmax()]
+        ]
         raise CubeError(
-            "Several datatakes have the same time (items with dates only?): use groupby='solar_day'."
+            f"{' and '.join(same)} have the same time and are of different datatakes (dates only? does "
+            "only one tell its datatake, platform or orbit?): complete the items, or use "
+            "groupby='solar_day'."
         )
     levels = {scene.level for scene in scenes}
     sensor = scenes[0].sensor

@@ -1,38 +1,32 @@
-"""What a STAC item says of the offset of its assets, and the words it says it with."""
+"""What a STAC item says of the offset of its assets, and what their counts are worth."""
 
 import re
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import numpy as np
 
 from s2cube import harmonize, schema
 from s2cube.errors import CatalogError, HarmonizationError
+from s2cube.sources.assets import band_of, data_type, is_picture, number, original, told_by
 from s2cube.sources.profiles import Product, product_of, profile_of
 from s2cube.sources.scene import product_name
 
 if TYPE_CHECKING:
     import pystac
 
-__all__ = [
-    "band_of",
-    "baseline_of",
-    "name_parts",
-    "offset_facts",
-    "original",
-    "reflectance_offset",
-    "told_by",
-]
+__all__ = ["Word", "baseline_of", "name_parts", "reflectance_offset", "worth"]
+
+Word = float | Literal["declared"] | None
+"""The user's word on the offset of an item; None leaves it to the rules."""
 
 _REMOVED: Final = ("earthsearch:boa_offset_applied", "sentinel:boa_offset_applied")
 """Flags of Earth Search (v1, v0): the offset has been removed from its own GeoTIFFs."""
-_BASELINE: Final = ("s2:processing_baseline", "sentinel:processing_baseline", "processing:version")
+_BASELINE: Final = ("s2:processing_baseline", "sentinel:processing_baseline")
 _PRODUCT_NAMES: Final = ("s2:product_uri", "sentinel:product_id", "title")
-_NO_REFLECTANCE: Final = re.compile(
-    r"(scl|aot|wvp|tci|visual|overview|preview|rendered_preview|thumbnail|quicklook|cloud|snow|cld|cldprb"
-    r"|snw|snwprb|cirrus_mask|tilejson|datastrip|product|.*(metadata|manifest|info))"
-    r"([-_](10m|20m|60m|jp2))*",
-    re.IGNORECASE,
-)
-"""Assets without reflectance: they take no offset."""
+_ENDS: Final = ("s2:datatake_id", "s2:granule_id", "s2:tile_id")
+_NOT_COUNTS: Final = 0.01
+"""Reflectance of one count is less in every product: a larger scale is not that of counts."""
 
 
 def reflectance_offset(item: "pystac.Item", asset: str) -> float:
@@ -75,57 +69,167 @@ def reflectance_offset(item: "pystac.Item", asset: str) -> float:
         raise CatalogError(
             f"Item {item.id} has no asset {asset!r}; it has {', '.join(item.assets) or 'none'}."
         )
-    product = product_of(item, profile_of(None, [item]))
+    product = product_of(item, profile_of(item))
     if product.sensor != "sentinel-2":
         raise CatalogError(f"Item {item.id} is of {product.sensor}; the rules are those of Sentinel-2.")
     band = band_of(asset, item.assets[asset], product)
-    if band is None and not _NO_REFLECTANCE.fullmatch(asset):
+    if band is None and not is_picture(asset):
         raise CatalogError(
             f"It cannot be known whether asset {asset!r} of item {item.id} holds reflectance: its name "
             "is no band's, and it does not declare one band."
         )
-    measures = band is not None and band != schema.SCL
-    return harmonize.offset_to_add(offset_facts(item, asset, asset, measures=measures))
+    if band is None or band == schema.SCL:
+        return harmonize.offset_to_add(harmonize.OffsetFacts(asset, measures=False))
+    return worth(item, asset, asset, product)[1]
 
 
-def offset_facts(
-    item: "pystac.Item", key: str, name: str, *, measures: bool = True
-) -> harmonize.OffsetFacts:
-    """Collect what an item says of the offset of one of its assets."""
-    asset = item.assets[key]
-    declared = told_by(asset)("offset")
-    flags = [item.properties[flag] for flag in _REMOVED if item.properties.get(flag) is not None]
-    return harmonize.OffsetFacts(
-        f"{name} of item {item.id}",
-        measures=measures,
-        baseline=baseline_of(item) if measures else None,
-        removed=bool(flags[0]) if flags else None,
-        original=original(key, asset),
-        declared=None if declared is None else float(declared),
-    )
+def worth(
+    item: "pystac.Item", key: str, name: str, product: Product, said: Word = None
+) -> tuple[float, float]:
+    """Return scale and offset of the counts of an asset: reflectance of one, and what to add.
 
-
-def baseline_of(item: "pystac.Item") -> harmonize.Baseline | None:
-    """Return the processing baseline; None where the item does not tell it, or tells 99.99.
+    Parameters
+    ----------
+    key, name
+        Of the asset, and what errors call it.
+    product
+        What is known of its collection.
+    said
+        The user's word on the offset.
 
     Raises
     ------
     HarmonizationError
-        It tells two, and they differ in whether there is an offset.
+        The item does not tell, contradicts itself, or tells what cannot be.
+    """
+    asset, what = item.assets[key], f"{name} of item {item.id}"
+    told, dtype = told_by(asset), data_type(item, asset, name)
+    scale = None if told("scale") is None else number(told("scale"), f"The scale of {what}")
+    offset = None if told("offset") is None else number(told("offset"), f"The offset of {what}")
+    rule = product.offset == "rule"
+    whole = (dtype or np.dtype(product.dtype or "float32")).kind in "iu"
+    if scale is not None and not 0 < scale < np.inf:
+        raise HarmonizationError(f"{what} declares a scale of {scale:g}: correct it, it is above 0.")
+    if rule and dtype is None and scale is not None and scale > _NOT_COUNTS:
+        raise HarmonizationError(
+            f"Item {item.id} does not declare the data type of {name}, and a scale of {scale:g} is not "
+            "that of ESA's counts: add data_type to raster:bands."
+        )
+    # GDAL has 1 and 0 where nothing was set, and rio-stac writes that down: of counts it says nothing.
+    unset = whole and scale == 1 and product.scale not in (None, 1)
+    if rule and whole and not unset and scale is not None and scale > _NOT_COUNTS:
+        raise HarmonizationError(
+            f"{what} declares a scale of {scale:g}, which is not the reflectance of one count (ESA's is "
+            "0.0001): correct raster:scale."
+        )
+    if unset:
+        scale = None
+    if scale is None:
+        scale = _known_scale(what, product, dtype)
+    if isinstance(said, (int, float)):
+        return scale, float(said)
+    if said == "declared" or product.offset == "declared":
+        if offset is None:
+            raise HarmonizationError(f"{what} declares no offset (raster:offset): say it.")
+        if rule:
+            harmonize.check_unit(what, offset)
+        return scale, offset
+    declared = None if unset and offset == 0 else offset
+    if isinstance(product.offset, (int, float)):
+        return scale, float(product.offset if declared is None else declared)
+    facts = harmonize.OffsetFacts(
+        what,
+        baseline=baseline_of(item, product),
+        removed=_removed(item),
+        original=original(key, asset),
+        declared=declared,
+    )
+    if not whole and declared is None and facts.removed is not True:
+        raise HarmonizationError(
+            f"{what} holds {dtype or product.dtype} and declares no offset: a processing baseline tells "
+            "that of ESA's counts only. Say it with offset=0 (it is reflectance) or offset=-0.1."
+        )
+    return scale, harmonize.offset_to_add(facts)
+
+
+def _known_scale(what: str, product: Product, dtype: np.dtype | None) -> float:
+    """Return the scale that the asset's product has."""
+    if product.scale is None or (dtype is None and product.dtype is None):
+        raise HarmonizationError(
+            f"{what} does not declare its scale and data type (raster:scale, data_type), and nothing is "
+            "known of its collection: pass a profile= that tells them."
+        )
+    if dtype is not None and product.dtype is not None:
+        known = np.dtype(product.dtype)
+        if (dtype.kind == "f") != (known.kind == "f"):
+            raise HarmonizationError(
+                f"{what} holds {dtype} and declares no scale; {product.scale:g} is that of {known}. Add "
+                "raster:scale to the item (1 for reflectance), or pass a profile= that tells it: "
+                f"s2cube.Product(dtype='{dtype}', scale=1, offset=0)."
+            )
+    return product.scale
+
+
+def _removed(item: "pystac.Item") -> bool | None:
+    """Return the provider's flag; None where there is none.
+
+    Raises
+    ------
+    HarmonizationError
+        It is neither true nor false, or there are two that differ.
+    """
+    found: dict[str, bool] = {}
+    for name in _REMOVED:
+        told = item.properties.get(name)
+        if told is None:
+            continue
+        words = {"true": True, "false": False}
+        flag = told if isinstance(told, bool) else words.get(str(told).strip().lower())
+        if flag is None or not isinstance(told, (bool, str)):
+            raise HarmonizationError(
+                f"Item {item.id} has {name} = {told!r}, which is neither true nor false: correct it, or "
+                "say the offset with offset=."
+            )
+        found[name] = flag
+    if len(set(found.values())) > 1:
+        raise HarmonizationError(
+            f"Item {item.id} says both {' and '.join(f'{k} = {v}' for k, v in found.items())}. "
+            "Correct one of the two, or say the offset with offset=."
+        )
+    return next(iter(found.values()), None)
+
+
+def baseline_of(
+    item: "pystac.Item", product: Product, *, agreed: bool = True
+) -> harmonize.Baseline | None:
+    """Return the processing baseline; None where the item does not tell it, or tells 99.99.
+
+    Parameters
+    ----------
+    agreed
+        Whether two that differ in whether there is an offset are an error; else the first is returned.
+
+    Raises
+    ------
+    HarmonizationError
+        It tells two, and they differ.
     """
     properties = item.properties
-    texts: list[object] = [properties.get(key) for key in _BASELINE]
-    texts += [name_parts(item).get("baseline")]
-    if not any(texts):
+    texts = [properties.get(key) for key in (*_BASELINE, *product.baseline)]
+    texts += [name.get("baseline") for name in _names(item)]
+    told = _baselines(texts)
+    if told == [] and not _by_hand(texts):
         # The end of these names is the baseline too: GS2A_20230701T171901_041908_N05.09.
-        ends = [
-            str(properties.get(key, "")) for key in ("s2:datatake_id", "s2:granule_id", "s2:tile_id")
-        ]
-        texts = [match[1] for text in ends if (match := re.search(r"_N(\d\d\.\d\d)$", text))]
-    if any(str(text).lstrip("N").replace(".", "") == "9999" for text in texts):
+        ends = [re.search(r"_N(\d\d\.\d\d)$", str(properties.get(key, ""))) for key in _ENDS]
+        texts = [match[1] for match in ends if match]
+        # The version of whatever software made it, unless it looks like ESA's baseline.
+        version = properties.get("processing:version")
+        if not texts and isinstance(version, str) and re.fullmatch(r"\d\d\.\d\d", version):
+            texts = [version]
+        told = _baselines(texts)
+    if _by_hand(texts):
         return None
-    told = [found for text in texts if (found := harmonize.parse_baseline(text)) is not None]
-    if len({found >= harmonize.FIRST_WITH_OFFSET for found in told}) > 1:
+    if agreed and len({found >= harmonize.FIRST_WITH_OFFSET for found in told}) > 1:
         names = sorted({"{:02}.{:02}".format(*found) for found in told})
         raise HarmonizationError(
             f"Item {item.id} tells several processing baselines ({', '.join(names)}): correct "
@@ -134,53 +238,21 @@ def baseline_of(item: "pystac.Item") -> harmonize.Baseline | None:
     return told[0] if told else None
 
 
+def _baselines(texts: list[Any]) -> list[harmonize.Baseline]:
+    return [found for text in texts if (found := harmonize.parse_baseline(text)) is not None]
+
+
+def _by_hand(texts: list[Any]) -> bool:
+    """Return whether one of `texts` is 99.99: Sen2Cor was run by hand."""
+    return any(str(text).strip().lstrip("N") in ("99.99", "9999") for text in texts)
+
+
+def _names(item: "pystac.Item") -> list[dict[str, str]]:
+    """Return the parts of ESA's product name, wherever the item keeps it, whole or shortened."""
+    words = (*(item.properties.get(key) for key in _PRODUCT_NAMES), item.id)
+    return [parts for word in words if (parts := product_name(str(word or "")))]
+
+
 def name_parts(item: "pystac.Item") -> Mapping[str, str]:
-    """Return the parts of ESA's product name, wherever the item keeps it."""
-    for text in (*(item.properties.get(key) for key in _PRODUCT_NAMES), item.id):
-        if parts := product_name(str(text or "")):
-            return parts
-    return {}
-
-
-def band_of(key: str, asset: "pystac.Asset", product: Product) -> str | None:
-    """Return the band an asset holds: by its key, else by the one band it declares."""
-    if key in product.bands:
-        return product.bands[key]
-    if product.sensor != "sentinel-2":
-        raster = "data" in (asset.roles or []) or told_by(asset)("data_type") is not None
-        return key if raster and not product.bands else None
-    key = key.removesuffix("-jp2")
-    if schema.is_scl(key):
-        return schema.SCL
-    if (band := schema.find_band(key)) is not None:
-        return band
-    declared = asset.extra_fields.get("eo:bands") or asset.extra_fields.get("bands") or []
-    if len(declared) != 1 or _NO_REFLECTANCE.fullmatch(key):
-        return None
-    return schema.find_band(declared[0].get("name"))
-
-
-def original(key: str, asset: "pystac.Asset") -> bool:
-    """Return whether an asset is a JP2: ESA's own file, as no provider writes any."""
-    return key.endswith("-jp2") or asset.href.split("?")[0].lower().endswith(".jp2")
-
-
-def told_by(asset: "pystac.Asset") -> Callable[[str], Any]:
-    """Return a look-up of what an asset declares of its raster, in any version of the extensions."""
-    extra = asset.extra_fields
-    v1 = (extra.get("raster:bands") or [{}])[0]
-    v2 = (extra.get("bands") or [{}])[0]
-
-    def told(key: str) -> Any:
-        for place, name in (
-            (extra, f"raster:{key}"),
-            (v2, f"raster:{key}"),
-            (v1, key),
-            (v2, key),
-            (extra, key),
-        ):
-            if place.get(name) is not None:
-                return place[name]
-        return None
-
-    return told
+    """Return the parts of ESA's product name; of several the first has the word."""
+    return {key: part for parts in reversed(_names(item)) for key, part in parts.items()}

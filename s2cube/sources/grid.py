@@ -13,25 +13,28 @@ from s2cube.sources.scene import Box
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
-__all__ = ["lonlat_box", "target_grid"]
+__all__ = ["lonlat_box", "sides", "target_grid"]
 
 
 def lonlat_box(bbox: Sequence[float] | None, geometry: Any, geobox: "GeoBox | None") -> Box | None:
     """Return the area asked for as (west, south, east, north), or None for all there is.
 
+    West lies east of east where `geobox` crosses the antimeridian: :func:`sides` parts it.
+
     Raises
     ------
     CubeError
-        More than one of the three is given, or the box is no box.
+        More than one of the three is given, the box is no box, or it crosses the antimeridian, of which
+        only a geobox can say how to lay it on a plane.
     """
     if sum(part is not None for part in (bbox, geometry, geobox)) > 1:
         raise CubeError("Give one of bbox=, geometry= and geobox=, not several.")
     if geobox is not None:
         if getattr(geobox, "crs", None) is None:
             raise CubeError(f"geobox= is an odc.geo.geobox.GeoBox with a CRS, got {geobox!r}.")
-        return _box(geobox.geographic_extent.boundingbox)
+        return _covered(geobox)
     if geometry is not None:
-        return _box(_geometry(geometry).to_crs("epsg:4326").boundingbox)
+        return _bounds(_geometry(geometry).to_crs("epsg:4326"))
     if bbox is None:
         return None
     try:
@@ -52,8 +55,56 @@ def lonlat_box(bbox: Sequence[float] | None, geometry: Any, geobox: "GeoBox | No
     return west, south, east, north
 
 
-def _box(edges: Any) -> Box:
-    return float(edges.left), float(edges.bottom), float(edges.right), float(edges.top)
+def sides(box: Box) -> list[Box]:
+    """Return a box in degrees, in two parts where it crosses the antimeridian.
+
+    Examples
+    --------
+    >>> from s2cube.sources.grid import sides
+    >>> sides((179.0, 10.0, -179.0, 11.0))
+    [(179.0, 10.0, 180.0, 11.0), (-180.0, 10.0, -179.0, 11.0)]
+    """
+    west, south, east, north = box
+    if west <= east:
+        return [box]
+    return [(west, south, 180.0, north), (-180.0, south, east, north)]
+
+
+def _covered(geobox: "GeoBox") -> Box:
+    """Return the box in degrees around a grid."""
+    extent: Any = geobox.extent
+    side = max(extent.boundingbox.span_x, extent.boundingbox.span_y)
+    # Many points along the edges: in degrees they are curves.
+    outline = np.array(extent.segmented(side / 64).to_crs("epsg:4326").boundary.coords)
+    longitudes, south, north = outline[:, 0], outline[:, 1].min(), outline[:, 1].max()
+    west, east = longitudes.min(), longitudes.max()
+    if east - west > 180 or west < -180 or east > 180:
+        around = longitudes % 360
+        # If not even so it is narrow, it lies around a pole, or is most of the globe.
+        if around.max() - around.min() < 180:
+            west, east = around.min(), around.max() - 360
+        else:
+            west, east = -180.0, 180.0
+    return float(west), float(south), float(east), float(north)
+
+
+def _bounds(geometry: Any) -> Box:
+    """Return the box around a geometry in degrees."""
+    west, south, east, north = (float(edge) for edge in geometry.geom.bounds)
+    widths = [
+        part.bounds[2] - part.bounds[0] for part in getattr(geometry.geom, "geoms", [geometry.geom])
+    ]
+    if not (-180 <= west <= east <= 180 and -90 <= south <= north <= 90):
+        raise CubeError(
+            f"geometry is in degrees, east from -180 to 180 and north from -90 to 90; it covers "
+            f"{(west, south, east, north)}."
+        )
+    if east - west > 180 and max(widths) < 360:
+        raise CubeError(
+            f"geometry reaches from {west} to {east} east: it crosses the antimeridian, or covers more "
+            "than half of the globe. Open the two sides apart, or say the grid with geobox=."
+        )
+    return west, south, east, north
 
 
 def _geometry(geometry: Any) -> Any:

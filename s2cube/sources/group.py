@@ -1,6 +1,7 @@
 """Which items make one step of a cube, which of them are duplicates, and which lie on top."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -47,20 +48,26 @@ def _partition(scenes: Sequence[Scene], keys: Sequence[Any]) -> list[list[Scene]
 
 
 def _datatakes(scenes: Sequence[Scene]) -> list[list[Scene]]:
-    """Return the scenes by datatake."""
-    keys: list[Any] = []
-    ordered = sorted(scenes, key=lambda s: (s.datatake, s.platform, s.relative_orbit, s.time))
-    count = 0
-    for i, scene in enumerate(ordered):
-        last = ordered[i - 1] if i else None
-        same_pass = (
+    """Return the scenes by datatake; one without an id belongs to the only one of its pass."""
+    passes: list[list[Scene]] = []
+    for scene in sorted(scenes, key=lambda s: (s.platform, s.relative_orbit, s.time)):
+        last = passes[-1][-1] if passes else None
+        if (
             last is not None
             and (last.platform, last.relative_orbit) == (scene.platform, scene.relative_orbit)
             and scene.time - last.time <= _SAME_PASS
-        )
-        count += not same_pass
-        keys.append(scene.datatake or count)
-    return _partition(ordered, keys)
+        ):
+            passes[-1].append(scene)
+        else:
+            passes.append([scene])
+    named: list[Scene] = []
+    keys: list[Any] = []
+    for number, together in enumerate(passes):
+        told = {scene.datatake for scene in together} - {""}
+        only = told.pop() if len(told) == 1 else ""
+        named += [scene if scene.datatake else replace(scene, datatake=only) for scene in together]
+        keys += [scene.datatake or only or number for scene in together]
+    return _partition(named, keys)
 
 
 def _deduplicated(step: Sequence[Scene]) -> list[Scene]:

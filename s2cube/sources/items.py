@@ -4,20 +4,21 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from s2cube import harmonize, schema
-from s2cube.errors import CatalogError, HarmonizationError
-from s2cube.sources.facts import band_of, baseline_of, name_parts, offset_facts, original, told_by
-from s2cube.sources.profiles import Product, Profile, product_of
+from s2cube import schema
+from s2cube.errors import CatalogError, CubeError
+from s2cube.sources.assets import assets_by_band, data_type, href_of, native_grid, nodata_of, told_by
+from s2cube.sources.facts import Word, baseline_of, name_parts, worth
+from s2cube.sources.profiles import Product, Profile, product_of, profile_of
+from s2cube.sources.quiet import plain
 from s2cube.sources.scene import BandFacts, Box, Scene
-from s2cube.sources.stac_api import read_parquet
+from s2cube.sources.stac_api import patient_io, read_parquet
 
 if TYPE_CHECKING:
     import pystac
-    from odc.geo.geobox import GeoBox
 
 __all__ = ["acquired", "footprint", "is_api", "read_items", "scenes_of"]
 
@@ -48,7 +49,7 @@ def read_items(source: Any) -> list["pystac.Item"]:
             f"items; got {type(source).__name__}."
         )
     if not items:
-        raise CatalogError(f"The catalogue holds no item: {source!r}.")
+        raise CatalogError(f"The catalogue holds no item: {plain(repr(source))}.")
     return items
 
 
@@ -60,21 +61,28 @@ def _read(href: str) -> Iterator["pystac.Item"]:
         if href.split("?")[0].endswith(".parquet"):
             yield from read_parquet(href)
             return
-        content = pystac.StacIO.default().read_json(href)
+        io = patient_io()
+        content = io.read_json(href)
         if content.get("type") == "FeatureCollection":
             yield from pystac.ItemCollection.from_dict(content)
             return
-        found = pystac.read_file(href)
+        found = io.stac_object_from_dict(content, href)
         if isinstance(found, pystac.Item):
             yield found
         elif isinstance(found, pystac.Catalog):
             yield from found.get_items(recursive=True)
     except (CatalogError, ImportError):
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - it is raised again, as ours
         # pystac raises whatever its file system, JSON or validation raised; to the user it is one
         # thing, a catalogue that cannot be read.
-        raise CatalogError(f"Cannot read a STAC catalogue or item at {href}: {error}") from error
+        raise _unreadable(href, error) from None
+
+
+def _unreadable(href: str, error: Exception) -> CatalogError:
+    # What was raised may name the link with its signature, so it is no cause of this.
+    why = plain(str(error)) or type(error).__name__
+    return CatalogError(f"Cannot read a STAC catalogue or item at {plain(href)}: {why}")
 
 
 def is_api(source: Any) -> bool:
@@ -83,12 +91,10 @@ def is_api(source: Any) -> bool:
         return False
     if source.split("?")[0].endswith((".json", ".geojson", ".parquet")):
         return False
-    import pystac
-
     try:
-        content = pystac.StacIO.default().read_json(source)
-    except Exception as error:
-        raise CatalogError(f"Cannot read a STAC catalogue or item at {source}: {error}") from error
+        content = patient_io().read_json(source)
+    except Exception as error:  # noqa: BLE001 - it is raised again, as ours
+        raise _unreadable(source, error) from None
     return "conformsTo" in content or any(
         link.get("rel") == "search" for link in content.get("links", ())
     )
@@ -97,8 +103,8 @@ def is_api(source: Any) -> bool:
 def scenes_of(
     items: Iterable["pystac.Item"],
     bands: Iterable[str] | None,
-    profile: Profile,
-    offset: float | Literal["declared"] | None = None,
+    profile: Profile | None = None,
+    offset: Word | Mapping[str, Word] = None,
 ) -> tuple[list[Scene], list[str]]:
     """Return the facts of `items` for the asked bands, and those bands.
 
@@ -110,23 +116,30 @@ def scenes_of(
         Ids or common names, ``"SCL"`` among them; None for all that every item has. ``SCL`` comes
         along wherever every item has it: it is lazy, and masks need it.
     profile
-        What is known of their catalogue.
+        What is known of their catalogue; None: each item's links tell.
     offset
-        The user's word on the offset of reflectance, instead of the rules.
+        The user's word on the offset of reflectance, instead of the rules; for all items, or by id.
 
     Raises
     ------
     CatalogError
         An item lacks an asked asset, or the items are of several sensors.
+    HarmonizationError
+        It cannot be known what the counts of an item are worth.
     """
     items = list(items)
-    products = [product_of(item, profile) for item in items]
+    products = [product_of(item, profile or profile_of(item)) for item in items]
     sensors = {product.sensor for product in products}
     if len(sensors) > 1:
         raise CatalogError(
             f"The items are of several sensors ({', '.join(sorted(sensors))}): open each apart."
         )
-    held = [_assets_by_band(item, product) for item, product in zip(items, products, strict=True)]
+    if offset is not None and sensors != {"sentinel-2"}:
+        raise CubeError(
+            f"offset= is of the reflectance of Sentinel-2; the items are of {sensors.pop()}: what their "
+            "counts are worth is told by a profile= (s2cube.Product(scale=..., offset=...))."
+        )
+    held = [assets_by_band(item, product) for item, product in zip(items, products, strict=True)]
     common = set.intersection(*(set(assets) for assets in held))
     sentinel_2 = sensors == {"sentinel-2"}
     asked = None if bands is None else _asked(bands, sentinel_2=sentinel_2)
@@ -153,7 +166,12 @@ def scenes_of(
                 "bands or these items out."
             )
     scenes = [
-        _scene(item, {band: assets[band] for band in wanted}, product, offset)
+        _scene(
+            item,
+            {band: assets[band] for band in wanted},
+            product,
+            offset.get(item.id) if isinstance(offset, Mapping) else offset,
+        )
         for item, assets, product in zip(items, held, products, strict=True)
     ]
     return scenes, wanted
@@ -169,44 +187,34 @@ def _asked(bands: str | Iterable[str], *, sentinel_2: bool) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _assets_by_band(item: "pystac.Item", product: Product) -> dict[str, str]:
-    """Return the key of each band's asset, the best where several have it.
+def _scene(item: "pystac.Item", keys: Mapping[str, str], product: Product, said: Word) -> Scene:
+    """Return the facts of an item; `keys` are those of its assets by band.
 
-    That is the finest (``B02_10m`` before ``B02_60m``), and of equals the one that is no JP2: it reads
-    many times faster.
+    Raises
+    ------
+    CatalogError
+        Some of its metadata is not what STAC says it is.
     """
-    found: dict[str, str] = {}
-    for key, asset in item.assets.items():
-        band = band_of(key, asset, product)
-        if band is not None and (
-            band not in found or _worth(key, asset) < _worth(found[band], item.assets[found[band]])
-        ):
-            found[band] = key
-    return found
+    try:
+        return _facts(item, keys, product, said)
+    except (CatalogError, CubeError):
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, OverflowError) as error:
+        # Metadata can be odd in more ways than could be named; the item is what has to be known.
+        raise CatalogError(
+            f"Item {item.id} cannot be understood: {error!r}. Correct its metadata, or leave it out."
+        ) from error
 
 
-def _worth(key: str, asset: "pystac.Asset") -> tuple[float, bool]:
-    """Return the pixel size that an asset declares (infinite: none), and whether it is a JP2."""
-    transform = asset.extra_fields.get("proj:transform")
-    size = abs(transform[0]) if transform else float(asset.extra_fields.get("gsd", "inf"))
-    return size, original(key, asset)
-
-
-def _scene(
-    item: "pystac.Item",
-    keys: Mapping[str, str],
-    product: Product,
-    offset: float | Literal["declared"] | None,
-) -> Scene:
+def _facts(item: "pystac.Item", keys: Mapping[str, str], product: Product, said: Word) -> Scene:
     properties = item.properties
     name = name_parts(item)
-    if item.geometry is None:
-        raise CatalogError(f"Item {item.id} has no geometry: it cannot be placed.")
-    baseline = baseline_of(item)
+    # Where the user has said what the offset is, a contradiction is settled.
+    baseline = baseline_of(item, product, agreed=said is None)
     return Scene(
         id=item.id,
         time=acquired(item),
-        geometry=item.geometry,
+        geometry=item.geometry or _outline(footprint(item)),
         bbox=footprint(item),
         sensor=product.sensor,
         level=product.level or _level(item, name, has_scl=schema.SCL in keys),
@@ -218,8 +226,15 @@ def _scene(
         tile=_tile(properties, name),
         datastrip=_datastrip(properties),
         created=str(properties.get("updated") or properties.get("created") or ""),
-        bands={band: _band_facts(item, band, key, product, offset) for band, key in keys.items()},
+        bands={band: _band_facts(item, band, key, product, said) for band, key in keys.items()},
     )
+
+
+def _outline(box: Box) -> dict[str, Any]:
+    """Return a box as GeoJSON."""
+    west, south, east, north = box
+    ring = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+    return {"type": "Polygon", "coordinates": [ring]}
 
 
 def _level(item: "pystac.Item", name: Mapping[str, Any], *, has_scl: bool) -> str | None:
@@ -256,57 +271,25 @@ def _datastrip(properties: Mapping[str, Any]) -> str:
     return match[1] if match else ""
 
 
-def _band_facts(
-    item: "pystac.Item",
-    band: str,
-    key: str,
-    product: Product,
-    said: float | Literal["declared"] | None,
-) -> BandFacts:
+def _band_facts(item: "pystac.Item", band: str, key: str, product: Product, said: Word) -> BandFacts:
     """Return where an asset is, and what its counts mean."""
     asset = item.assets[key]
-    told = told_by(asset)
     classes = band in product.classes
-    scale = product.scale if told("scale") is None else float(told("scale"))
-    if classes:
-        scale, offset = 1.0, 0.0
-    elif isinstance(said, (int, float)):
-        offset = float(said)
-    elif said == "declared" or product.offset == "declared":
-        if told("offset") is None:
-            raise HarmonizationError(
-                f"{band} of item {item.id} declares no offset (raster:offset): say it."
-            )
-        offset = float(told("offset"))
-    elif product.offset == "rule":
-        offset = harmonize.offset_to_add(offset_facts(item, key, band))
-    else:
-        offset = float(product.offset if told("offset") is None else told("offset"))
-    dtype, nodata = told("data_type"), told("nodata")
-    if scale is None or (dtype is None and product.dtype is None):
-        raise HarmonizationError(
-            f"{band} of item {item.id} does not declare its scale and data type (raster:scale, "
-            "data_type), and nothing is known of its collection: pass a profile= that tells them."
-        )
-    if dtype is None and product.offset == "rule" and scale > 0.01 and not classes:
-        raise HarmonizationError(
-            f"Item {item.id} does not declare the data type of {band}, and a scale of {scale:g} is not "
-            "that of ESA's counts: add data_type to raster:bands."
-        )
-    if str(told("unit")).lower() == "db":
+    scale, offset = (1.0, 0.0) if classes else worth(item, key, band, product, said)
+    told = data_type(item, asset, band)
+    dtype = told or np.dtype("uint8" if band == schema.SCL else product.dtype)
+    if str(told_by(asset)("unit")).lower() == "db":
         raise CatalogError(
             f"{band} of item {item.id} is in decibels, which cannot be resampled (their mean is not "
             "that of the power): open a product in linear power."
         )
-    if nodata is None:
-        nodata = product.nodata
     return BandFacts(
-        href=str(asset.get_absolute_href() or asset.href),
-        dtype=str(dtype or ("uint8" if band == schema.SCL else product.dtype)),
-        nodata=None if nodata is None else float(nodata),
+        href=href_of(item, asset),
+        dtype=str(dtype),
+        nodata=nodata_of(asset, dtype, f"{band} of item {item.id}", product.nodata),
         scale=scale,
         offset=offset,
-        grid=_native_grid({**item.properties, **asset.extra_fields}),
+        grid=native_grid(item, asset),
         attrs=_attrs(band, product, classes=classes),
         classes=classes,
     )
@@ -316,18 +299,6 @@ def _attrs(band: str, product: Product, *, classes: bool) -> dict[str, Any]:
     if product.sensor == "sentinel-2":
         return schema.scl_attrs() if classes else schema.band_attrs(band)
     return {"long_name": f"{band} {'flags' if classes else product.quantity}", "units": "1"}
-
-
-def _native_grid(fields: Mapping[str, Any]) -> "GeoBox | None":
-    """Return the grid that the STAC projection extension describes."""
-    from affine import Affine
-    from odc.geo.geobox import GeoBox
-
-    shape, transform = fields.get("proj:shape"), fields.get("proj:transform")
-    crs = fields.get("proj:code") or fields.get("proj:epsg") or fields.get("proj:wkt2")
-    if not (shape and transform and crs):
-        return None
-    return GeoBox(tuple(shape), Affine(*transform[:6]), schema.parse_crs(crs))
 
 
 def acquired(item: "pystac.Item") -> np.datetime64:

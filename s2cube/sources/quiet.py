@@ -1,11 +1,15 @@
-"""What is said of links, in errors and logs: without their queries, which may hold signatures."""
+"""What is said of reading, in errors, logs and warnings: no noise, and no queries of links.
+
+Those may hold signatures.
+"""
 
 import logging
 import re
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 __all__ = ["install", "plain", "reading"]
 
@@ -41,15 +45,35 @@ class _Plain(logging.Filter):
 _FILTER: Final = _Plain()
 
 
+class _Ours:
+    """In a filter of warnings, where a pattern of the text may stand: any text, of a thread that reads.
+
+    rasterio warns of a file that came incomplete, which is tried again, and of every array that it
+    resamples. :class:`warnings.catch_warnings` would take the warnings of other threads too.
+    """
+
+    def match(self, text: str) -> bool:  # noqa: ARG002
+        return getattr(_local, "reading", False)
+
+
+_OURS: Final = _Ours()
+
+
 def install() -> None:
-    """Keep signatures out of the logs of this process; again is nothing."""
+    """Keep signatures out of this process's logs, and noise out of its warnings; again is nothing."""
+    from rasterio.errors import NotGeoreferencedWarning
+
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_FILTER)
+    filters: Any = warnings.filters
+    entry = ("ignore", _OURS, NotGeoreferencedWarning, None, 0)
+    if entry not in filters:
+        filters.insert(0, entry)
 
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Say that this thread reads for us, so that what odc-loader logs of it is not shown."""
+    """Say that this thread reads for us, so that noise about it is not shown."""
     _local.reading = True
     try:
         yield

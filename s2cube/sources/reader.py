@@ -1,15 +1,16 @@
 """The odc-loader driver of s2cube: the one seam between the graph and the files.
 
-Everything about *reading* belongs here: GDAL's environment, signatures, and what happens when a read
-fails. It wraps odc-loader's rasterio driver rather than deriving from it, so that rasterio is loaded
-only when something is opened.
+GDAL's environment, signatures, and what happens when a read fails belong here; what is read then, into
+:mod:`s2cube.sources.pixels`. It wraps odc-loader's rasterio driver rather than deriving from it, so that
+rasterio is loaded only when something is opened.
 
 What GDAL does under faults was measured (3.10.3, 40 % of the answers of a server on loopback). It
 survives statuses such as 503, and resets, by trying a range again. A body that ends too early it keeps,
 as a short block, for every later read of that link in the process, and a 404 or 403 too. So a read that
 failed is made again under another name of the same link (see :func:`_named`), whose cache is empty; keys
 of object stores have one name only, and are read with CPL_VSIL_CURL_NON_CACHED then. Not from the start:
-with it threads that read the same file stall each other, now and then, until a time-out.
+with it threads that read the same file stall each other, now and then, until a time-out. A GeoTIFF that
+is cut in its header it opens all the same, without a place: that is a read that failed.
 """
 
 import dataclasses
@@ -17,7 +18,6 @@ import itertools
 import os
 import re
 import threading
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -28,17 +28,18 @@ import numpy as np
 from s2cube.errors import CubeError, ReadError
 from s2cube.kernels.counts import read_failed_value
 from s2cube.sources import quiet
+from s2cube.sources.pixels import Block, read_pixels
 from s2cube.sources.retry import Retry
 from s2cube.sources.signing import Signed, forget, sign, unsigned
+from s2cube.sources.told import MisplacedError, Told, ToldParser
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
-    from odc.loader import RasterLoadParams, RasterSource, RioDriver, RioReader
+    from odc.loader import RasterLoadParams, RasterSource, RioDriver
 
 __all__ = ["Driver", "OnReadError"]
 
 OnReadError = Literal["raise", "mark"]
-_Block = tuple[tuple[slice, slice], np.ndarray]
 
 GDAL_ENV: Final = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -95,6 +96,8 @@ _NON_CACHED: Final = "CPL_VSIL_CURL_NON_CACHED"
 class Driver:
     """A ``ReaderDriver`` of odc-loader; pass it to ``odc.stac.load(driver=...)``.
 
+    The items' assets must hold :meth:`s2cube.sources.told.Told.fields`.
+
     Raises
     ------
     CubeError
@@ -110,8 +113,10 @@ class Driver:
     """Settings of GDAL that the files need; what the user has configured wins."""
     retry: Retry = dataclasses.field(default_factory=Retry)
     """How a read that failed is tried again."""
+    saturated: bool = False
+    """Whether 65535 means saturated in files of ``uint16``, as in Sentinel-2's."""
 
-    md_parser = None
+    md_parser = ToldParser()
     dask_reader = None
     aux_reader = None
 
@@ -150,11 +155,6 @@ class Driver:
         Weakest first: :data:`GDAL_ENV`, the shell's variables, the source's settings, and what was set
         with ``rasterio.Env`` or ``odc.stac.configure_rio``.
         """
-        # rasterio warns about the geotransform of the array that it resamples into, before it sets
-        # it: noise, whatever the files are.
-        from rasterio.errors import NotGeoreferencedWarning
-
-        warnings.filterwarnings("ignore", category=NotGeoreferencedWarning, module=r"rasterio\.warp")
         shell = {key: os.environ[key] for key in (*GDAL_ENV, *_SETTINGS) if key in os.environ}
         env = {**GDAL_ENV, **shell, **dict(self.gdal), **self._said()}
         # The driver rides in the environment because odc-loader names tasks after that, not after the
@@ -199,12 +199,16 @@ class Reader:
         *,
         dst: np.ndarray | None = None,
         selection: Any = None,
-    ) -> _Block:
+    ) -> Block:
         """Read onto `dst_geobox`; see ``odc.loader.types.RasterReader``."""
-        # Files that declare no no-data get the catalogue's: else resampling would mix the zeros
-        # beyond a swath's edge into its last pixels.
-        cfg = dataclasses.replace(cfg, src_nodata_fallback=cfg.fill_value)
-        found = self._tried(lambda rio: rio.read(cfg, dst_geobox, dst=dst, selection=selection))
+        assert dst is None, "odc-loader fuses what it is given"
+        assert selection is None, "bands have two dimensions"
+
+        def read(link: str) -> Block:
+            saturated = self.driver.saturated
+            return read_pixels(link, self.source.band, self._told, cfg, dst_geobox, saturated=saturated)
+
+        found = self._tried(read)
         if not isinstance(found, str):
             return found
         if self.driver.on_read_error == "mark":
@@ -216,7 +220,12 @@ class Reader:
             "on and have such pixels recorded as read_failed, open with on_read_error='mark'."
         )
 
-    def _tried(self, read: Callable[["RioReader"], _Block]) -> _Block | str:
+    @property
+    def _told(self) -> Told:
+        told: Told = self.source.driver_data
+        return told
+
+    def _tried(self, read: Callable[[str], Block]) -> Block | str:
         """Return the block, or why it could not be read after all attempts."""
         from rasterio.errors import RasterioError
 
@@ -226,12 +235,14 @@ class Reader:
             link = None
             try:
                 link = self._link()
-                source = dataclasses.replace(self.source, uri=_named(link.href, name))
                 with quiet.reading(), _uncached(link.href if number else ""):
-                    return read(self.driver._rio.open(source, self.ctx))
+                    return read(_named(link.href, name))
             except ReadError as error:
                 # The signer's, which has tried again itself.
                 return quiet.plain(str(error))
+            except MisplacedError as error:
+                reason = str(error)
+                definite += error.definite
             except (RasterioError, OSError) as error:
                 reason = _reason(error)
             if not _REMOTE.match(uri):
@@ -254,13 +265,13 @@ class Reader:
         uri = self.source.uri
         return Signed(uri) if self.driver.sign is None else sign(self.driver.sign, uri)
 
-    def _failed(self, cfg: "RasterLoadParams", geobox: "GeoBox") -> _Block:
+    def _failed(self, cfg: "RasterLoadParams", geobox: "GeoBox") -> Block:
         """Return the part of `geobox` that the file covers, filled with the "read failed" count."""
         from odc.geo.overlap import compute_reproject_roi
 
         roi: Any = (slice(0, geobox.shape.y), slice(0, geobox.shape.x))
-        if self.source.geobox is not None:
-            roi = compute_reproject_roi(self.source.geobox, geobox).roi_dst
+        if self._told.grid is not None:
+            roi = compute_reproject_roi(self._told.grid, geobox).roi_dst
         shape = tuple(part.stop - part.start for part in roi)
         dtype = np.dtype(cfg.dtype)
         return roi, np.full(shape, read_failed_value(dtype), dtype=dtype)

@@ -33,8 +33,8 @@ class Retry:
     attempts: int = 10
     """At most so many, the first included."""
     wait: float = 0.5
-    """Seconds before the second attempt; doubled before each further one, drawn from half to whole, so
-    that many tasks do not come back at once."""
+    """Seconds before the second attempt; doubled before each further one, up to `longest`. It is drawn
+    from half to whole of that, so that many tasks do not come back at once."""
     longest: float = 20.0
     """Seconds between two attempts, at most."""
     give_up: float = 300.0
@@ -51,8 +51,10 @@ class Retry:
             yield lambda least=0.0, number=number: self._pause(start, number, least)
 
     def _pause(self, start: float, number: int, least: float) -> bool:
-        jitter = random.uniform(0.5, 1.0)  # noqa: S311
-        seconds = min(max(self.wait * 2**number * jitter, least), self.longest)
+        # Larger powers are no float.
+        most = min(self.wait * 2 ** min(number, 1000), self.longest)
+        drawn = random.uniform(most / 2, most)  # noqa: S311
+        seconds = max(drawn, min(least, self.longest))
         if number + 1 >= self.attempts or time.monotonic() - start + seconds > self.give_up:
             return False
         time.sleep(seconds)

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from s2cube.errors import CatalogError
+from s2cube.sources.grid import sides
 from s2cube.sources.period import period
 from s2cube.sources.scene import Box
 
@@ -66,8 +67,9 @@ def within(
 
 
 def _meet(one: Box, other: Box) -> bool:
-    """Return whether two boxes in degrees share an area; `other` may cross the antimeridian."""
-    west, south, east, north = other
-    sides = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-    across = any(left < one[2] and right > one[0] for left, right in sides)
-    return across and south < one[3] and north > one[1]
+    """Return whether two boxes in degrees share an area; both may cross the antimeridian."""
+    return any(
+        west < right and east > left and south < top and north > bottom
+        for west, south, east, north in sides(one)
+        for left, bottom, right, top in sides(other)
+    )

@@ -1,16 +1,19 @@
 """Cubes from STAC items."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import xarray as xr
 
-from s2cube.errors import CubeError
+from s2cube.errors import CatalogError, CubeError
+from s2cube.harmonize import PLAUSIBLE
 from s2cube.sources.assemble import CHUNKS, assemble
+from s2cube.sources.facts import Word
 from s2cube.sources.grid import lonlat_box
 from s2cube.sources.group import GroupBy
 from s2cube.sources.items import acquired, footprint, is_api, read_items, scenes_of
-from s2cube.sources.profiles import Profile, profile_of
+from s2cube.sources.profiles import Profile, access_of, named, profile_of
 from s2cube.sources.reader import Driver, OnReadError
 from s2cube.sources.select import within
 from s2cube.sources.stac_api import search, searchable
@@ -37,7 +40,7 @@ def open_stac(
     on_read_error: OnReadError = "raise",
     profile: "str | Profile | None" = None,
     collection: str | None = None,
-    offset: float | Literal["declared"] | None = None,
+    offset: Word | Mapping[str, Word] = None,
 ) -> xr.Dataset:
     """Open STAC items as a cube, lazily: no pixel is read.
 
@@ -78,12 +81,13 @@ def open_stac(
         ``"raise"``, or ``"mark"``: what cannot be read becomes ``read_failed`` in ``status``.
     profile
         What is known of the catalogue, where its items do not tell: a name as in `source`, or a
-        :class:`~s2cube.Profile` of yours. By default, it is told by the items' links.
+        :class:`~s2cube.Profile` of yours. By default, each item's links tell.
     collection
         The collection to search, by its id. By default, the profile's first (``sentinel-2-l2a``).
     offset
         Your word on the offset of reflectance instead of the rules: a number for all items (-0.1 where
         it is in the counts, 0 where it has been removed), or ``"declared"``: what each asset declares.
+        A mapping from ids of items to one of these is for those; the rules decide on the others.
 
     Returns
     -------
@@ -127,10 +131,12 @@ def open_stac(
         )
     elif collection is not None:
         raise CubeError("collection= says what to search in a catalogue; the source here is items.")
-    items = within(read_items(source), area, datetime, box=footprint, time=acquired, what="item")
-    about = profile_of(profile or known, items)
-    _check_offset(offset)
-    scenes, wanted = scenes_of(items, bands, about, offset)
+    every = read_items(source)
+    said = _said(offset, {item.id for item in every})
+    items = within(every, area, datetime, box=footprint, time=acquired, what="item")
+    about = named(profile) or known
+    scenes, wanted = scenes_of(items, bands, about, said)
+    sign, gdal = access_of([about] if about else map(profile_of, items))
     return assemble(
         scenes,
         wanted,
@@ -142,11 +148,34 @@ def open_stac(
         chunks=chunks,
         groupby=groupby,
         resampling=resampling,
-        driver=Driver(on_read_error, sign=about.sign, gdal=tuple(sorted(about.gdal.items()))),
-        **({} if offset is None else {"offset": offset}),
+        driver=Driver(on_read_error, sign=sign, gdal=tuple(sorted(gdal.items()))),
+        **({} if said is None else {"offset": said}),
     )
 
 
-def _check_offset(offset: Any) -> None:
-    if offset is not None and offset != "declared" and not isinstance(offset, (int, float)):
+def _said(offset: Any, ids: set[str]) -> Word | dict[str, Word]:
+    """Return the user's word on the offset, for all items or by id; raise where it cannot be one."""
+    if isinstance(offset, Mapping):
+        if strange := sorted(map(str, set(offset) - ids)):
+            raise CatalogError(
+                f"offset= speaks of items that are not there: {', '.join(strange[:3])}"
+                f"{', ...' if len(strange) > 3 else ''}; there is {min(ids)}, among {len(ids)}."
+            )
+        return {id_: _word(offset[id_]) for id_ in sorted(offset)} or None
+    return _word(offset)
+
+
+def _word(offset: Any) -> Word:
+    if offset is None:
+        return None
+    if isinstance(offset, str) and offset == "declared":
+        return "declared"
+    if isinstance(offset, (bool, np.bool_)) or not isinstance(offset, (int, float, np.number)):
         raise CubeError(f"offset is reflectance to add (0 or -0.1), or 'declared'; got {offset!r}.")
+    value = float(offset)
+    if not abs(value) <= PLAUSIBLE:
+        raise CubeError(
+            f"offset is reflectance to add, from -1 to 1 (ESA's -1000 counts are -0.1); got {offset!r}."
+        )
+    # float32's -0.1 is a hair less.
+    return value if isinstance(offset, (int, float)) else round(value, 7)

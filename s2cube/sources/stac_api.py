@@ -3,21 +3,25 @@
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.error import HTTPError
 
 from s2cube.errors import CatalogError, CubeError
-from s2cube.sources.grid import lonlat_box
+from s2cube.sources.grid import lonlat_box, sides
 from s2cube.sources.period import period
 from s2cube.sources.profiles import PROFILES, Profile
+from s2cube.sources.quiet import plain
 from s2cube.sources.retry import Retry
 
 if TYPE_CHECKING:
     import pystac
     from odc.geo.geobox import GeoBox
 
-__all__ = ["read_parquet", "save_items", "search", "searchable"]
+__all__ = ["patient_io", "read_parquet", "save_items", "search", "searchable"]
 
 RETRY: Final = Retry(attempts=8, longest=10.0)
 """How a page is asked for again."""
@@ -106,32 +110,34 @@ def search(
     shown = _Progress(name, progress)
     try:
         client = _client(url)
-        asked = client.search(
-            collections=[wanted],
-            bbox=list(area),
-            datetime=None if start is None else f"{str(start)[:19]}Z/{str(end)[:19]}Z",
-            query=None if query is None else dict(query),
-            limit=_PAGE,
-        )
-        given, told = 0, None
-        for page in asked.pages_as_dicts():
-            told = page.get("numberMatched", page.get("context", {}).get("matched", told))
-            given += len(page["features"])
-            for feature in page["features"]:
-                found.setdefault((feature.get("collection"), feature["id"]), feature)
-            shown(given, told)
+        # What lies on both sides of the antimeridian is given twice, and kept once.
+        for side in sides(area):
+            asked = client.search(
+                collections=[wanted],
+                bbox=list(side),
+                datetime=None if start is None else f"{str(start)[:19]}Z/{str(end)[:19]}Z",
+                query=None if query is None else dict(query),
+                limit=_PAGE,
+            )
+            given, told = 0, None
+            for page in asked.pages_as_dicts():
+                told = told if (matched := _matched(page)) is None else matched
+                given += len(page["features"])
+                for feature in page["features"]:
+                    found.setdefault((feature.get("collection"), feature["id"]), feature)
+                shown(given, told)
+            if told is not None and given < told:
+                raise CatalogError(
+                    f"{name} says that it has {told} items and gave {given}: the rest would be gaps in "
+                    "the cube. Try again, or search shorter periods."
+                )
     except (CatalogError, CubeError, ImportError):
         raise
     except Exception as error:
         # pystac-client lets through what requests, urllib3 and the JSON decoder raise.
-        raise CatalogError(f"Searching {name} failed: {error}") from error
+        raise CatalogError(f"Searching {plain(name)} failed: {plain(str(error))}") from error
     finally:
         shown.close()
-    if told is not None and given < told:
-        raise CatalogError(
-            f"{name} says that it has {told} items and gave {given}: the rest would be gaps in the "
-            "cube. Try again, or search shorter periods."
-        )
     if not found:
         raise CatalogError(
             f"{name} has no item of {wanted!r} in {tuple(round(edge, 5) for edge in area)} and "
@@ -142,11 +148,18 @@ def search(
     return pystac.ItemCollection(items)
 
 
+def _matched(page: Mapping[str, Any]) -> int | None:
+    """Return how many items the API says it has, in either of the two ways; None where it does not."""
+    told = page.get("numberMatched")
+    if told is None:
+        told = (page.get("context") or {}).get("matched")
+    return None if told is None else int(told)
+
+
 def _client(url: str) -> Any:
     """Open the API with our patience."""
     try:
         from pystac_client import Client
-        from pystac_client.exceptions import APIError
         from pystac_client.stac_api_io import StacApiIO
     except ImportError:
         raise ImportError(
@@ -158,20 +171,63 @@ def _client(url: str) -> Any:
         """Asks again, also where the body of an answer broke off, which its own retries do not see."""
 
         def request(self, *args: Any, **keywords: Any) -> str:
-            for pause in RETRY.pauses():
-                try:
-                    text: str = super().request(*args, **keywords)
-                    json.loads(text)
-                except (APIError, json.JSONDecodeError) as error:
-                    status = getattr(error, "status_code", None)
-                    if (status is not None and status not in Retry.PASSING) or not pause():
-                        raise
-                else:
-                    return text
-            raise AssertionError("the last pause raises")
+            return _patiently(lambda: super(Patient, self).request(*args, **keywords))
 
     # A timeout for connecting, and one between two bytes.
     return Client.open(url, stac_io=Patient(max_retries=None, timeout=(10, 60)))
+
+
+def patient_io() -> "pystac.StacIO":
+    """Return what reads the JSON of catalogues: as the user has set it, else with our patience."""
+    import pystac
+    from pystac.stac_io import DefaultStacIO
+
+    class Patient(DefaultStacIO):
+        """Asks again where a link fails in passing."""
+
+        def read_text_from_href(self, href: str) -> str:
+            if not href.startswith(("http://", "https://")):
+                return super().read_text_from_href(href)
+            return _patiently(lambda: _fetched(href, self.headers))
+
+    default = pystac.StacIO.default()
+    return Patient() if type(default) is DefaultStacIO else default
+
+
+def _fetched(href: str, headers: Mapping[str, str]) -> str:
+    request = urllib.request.Request(href, headers={"User-Agent": "s2cube", **headers})  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            text: str = answer.read().decode()
+    except HTTPError as error:
+        error.close()
+        raise
+    return text
+
+
+def _patiently(ask: Callable[[], str]) -> str:
+    """Return the JSON that `ask` gives, asked again while what fails may pass."""
+    for pause in RETRY.pauses():
+        try:
+            text = ask()
+            json.loads(text)
+        except Exception as error:
+            if not isinstance(error, (OSError, HTTPException, ValueError, *_api_errors())):
+                raise
+            status = getattr(error, "status_code", getattr(error, "code", None))
+            if (status is not None and status not in Retry.PASSING) or not pause():
+                raise
+        else:
+            return text
+    raise AssertionError("the last pause raises")
+
+
+def _api_errors() -> tuple[type[Exception], ...]:
+    try:
+        from pystac_client.exceptions import APIError
+    except ImportError:
+        return ()
+    return (APIError,)
 
 
 class _Progress:
@@ -208,7 +264,7 @@ def save_items(items: "Iterable[pystac.Item]", path: str | Path) -> Path:
     Raises
     ------
     CubeError
-        The file has another ending, or there is no item.
+        The file has another ending, there is no item, or parquet cannot hold what they say.
 
     Examples
     --------
@@ -224,17 +280,27 @@ def save_items(items: "Iterable[pystac.Item]", path: str | Path) -> Path:
     part = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         if target.suffix == ".parquet":
-            arrow = _geoparquet()
-            table = arrow.parse_stac_items_to_arrow(
-                [item.to_dict(transform_hrefs=False) for item in held]
-            )
-            arrow.to_parquet(table, part)
+            _write_parquet(held, part)
         else:
             part.write_text(json.dumps(pystac.ItemCollection(held).to_dict(transform_hrefs=False)))
         os.replace(part, target)
     finally:
         part.unlink(missing_ok=True)
     return target
+
+
+def _write_parquet(items: "list[pystac.Item]", path: Path) -> None:
+    arrow = _geoparquet()
+    from pyarrow import ArrowException
+
+    try:
+        table = arrow.parse_stac_items_to_arrow([item.to_dict(transform_hrefs=False) for item in items])
+    except ArrowException as error:
+        raise CubeError(
+            "The items cannot be kept as .parquet, where a property has one type in all of them "
+            f"({error}): use .json."
+        ) from None
+    arrow.to_parquet(table, path)
 
 
 def read_parquet(path: str) -> "Iterator[pystac.Item]":

@@ -71,6 +71,8 @@ class ClearSkyStandIn(Loopback):
         Seconds that making an image takes.
     expired
         How many of the first signed links have expired when they come.
+    gateway
+        Statuses that come in place of the first composites and tiles, after these were made and counted.
     faults
         As in :class:`~s2cube.testing.Loopback`.
 
@@ -113,6 +115,7 @@ class ClearSkyStandIn(Loopback):
         minitile: int = 128,
         pause: float = 0.0,
         expired: int = 0,
+        gateway: Sequence[int] = (),
         faults: Faults | None = None,
     ) -> None:
         super().__init__(faults=faults)
@@ -131,6 +134,7 @@ class ClearSkyStandIn(Loopback):
         self.sides = {"tile": tile, "minitile": minitile}
         self.pause = pause
         self.expired = expired
+        self.gateway = list(gateway)
         self.downloads: Counter[str] = Counter()
         self.peak = 0
         self.leaks = 0
@@ -291,7 +295,7 @@ class ClearSkyStandIn(Loopback):
             grid, inside = found
             counts = counts_on(self._look(date), self.grid, grid, names)
             counts[:, ~inside] = NODATA
-            return _file(tiff(counts, grid, names, "GTiff"))
+            return self._deliver(tiff(counts, grid, names, "GTiff"))
 
     def _check_composite(self, body: dict[str, Any]) -> None:
         wrong: dict[str, list[str]] = {}
@@ -320,7 +324,14 @@ class ClearSkyStandIn(Loopback):
             if date not in self.dates or date in self.missing:
                 raise _Refusal(1002, "No imagery for this area and date")
             self._pay(date, square_km(footprint(grid)))
-            return _file(tiff(counts_on(self._look(date), self.grid, grid, BANDS), grid, BANDS, "COG"))
+            counts = counts_on(self._look(date), self.grid, grid, BANDS)
+            return self._deliver(tiff(counts, grid, BANDS, "COG"))
+
+    def _deliver(self, content: bytes) -> Response:
+        with self._count_lock:
+            if self.gateway:
+                return Response(self.gateway.pop(0), b"<html>The gateway has given up waiting</html>")
+        return _file(content)
 
     def _link(self, query: dict[str, Any]) -> Any:
         image = query.get("satelliteImageId", "")

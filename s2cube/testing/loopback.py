@@ -1,5 +1,6 @@
 """A real HTTP server on loopback, with faults on demand: the base of all stand-in services."""
 
+import contextlib
 import http.server
 import random
 import socket
@@ -66,6 +67,11 @@ class Faults:
         self._lock = threading.Lock()
         self._drawn = 0
 
+    @property
+    def drawn(self) -> int:
+        """How many answers went wrong so far."""
+        return self._drawn
+
     def draw(self, path: str) -> int | str | None:
         """Return the fault of the next answer, or None for a good one."""
         with self._lock:
@@ -86,11 +92,14 @@ class Loopback:
         All requests so far, in the order in which they came.
     faults
         What goes wrong; may be replaced at any time.
+    hanging
+        How many answers hang now.
     """
 
     def __init__(self, *, faults: Faults | None = None) -> None:
         self.faults = faults or Faults()
         self.requests: list[Request] = []
+        self.hanging = 0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._open: set[socket.socket] = set()
@@ -126,7 +135,16 @@ class Loopback:
         # Clients keep connections open between requests: their threads would wait for the next one.
         with self._lock:
             for connection in self._open:
-                connection.shutdown(socket.SHUT_RDWR)
+                # A client that has reset it is gone already.
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def _hang(self) -> None:
+        with self._lock:
+            self.hanging += 1
+        self._stopping.wait(self.faults.hang)
+        with self._lock:
+            self.hanging -= 1
 
     def _respond(self, request: Request) -> tuple[Response, int | str | None]:
         with self._lock:
@@ -158,7 +176,7 @@ def _handler(owner: Loopback) -> type[http.server.BaseHTTPRequestHandler]:
             request = Request(self.command, self.path, dict(self.headers.items()), body)
             response, fault = owner._respond(request)
             if fault == "hang":
-                owner._stopping.wait(owner.faults.hang)
+                owner._hang()
             if fault in ("hang", "reset"):
                 self._break()
                 return

@@ -1,52 +1,18 @@
-"""Filling beside its peers: one process, one thread, the same data, one table.
-
-    make bench
-
-Each row runs ours and theirs in turn, several times, and takes the best of each. What counts is the
-ratio; seconds depend on the machine. The floor is what memory allows: reading the looks once and
-writing the result once, at the speed of a plain copy of as many bytes. Not part of the test suite.
-"""
-
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+"""Filling beside its peers."""
 
 import bottleneck
 import numpy as np
 import xarray as xr
+from table import Row
 
 import s2cube
 from s2cube.kernels.counts import decode, encode
 from s2cube.kernels.fill import fill_last, fill_linear
 
-ROUNDS = 5
-
-
-@dataclass(frozen=True)
-class Row:
-    """One piece of work, done by us and by somebody else."""
-
-    work: str
-    peer: str
-    ours: Callable[[], np.ndarray]
-    theirs: Callable[[], np.ndarray]
-    moved: int
-    """Bytes read and written at the least."""
-
-
-def best(*functions: Callable[[], object]) -> list[float]:
-    """Return the shortest time of each, run in turn so that all meet the same machine."""
-    times = [float("inf")] * len(functions)
-    for _ in range(ROUNDS):
-        for i, function in enumerate(functions):
-            began = time.perf_counter()
-            function()
-            times[i] = min(times[i], time.perf_counter() - began)
-    return times
-
 
 def rows() -> list[Row]:
     """Return the work, each checked to give the same numbers on both sides."""
+    xr.set_options(use_bottleneck=True)
     cube = s2cube.testing.simulate_cube(shape=(256, 256), seed=1, bands=["nir"]).s2.mask_clouds()
     looks = cube["B08"]
     values = looks.values
@@ -108,23 +74,3 @@ def rows() -> list[Row]:
             filled.nbytes * 3 // 2,
         ),
     ]
-
-
-def main() -> None:
-    """Print the table."""
-    print(f"{'work':<30}{'peer':<34}{'times as fast':>14}{'of the floor':>14}{'largest difference':>20}")
-    for row in rows():
-        one, other = row.ours(), row.theirs()
-        both = np.isfinite(one) & np.isfinite(other)
-        difference = np.abs(one[both].astype(np.float64) - other[both]).max()
-        block = np.ones(row.moved // 8, dtype=np.float32)
-        target = np.empty_like(block)
-        ours, theirs, floor = best(row.ours, row.theirs, lambda b=block, t=target: np.copyto(t, b))
-        print(
-            f"{row.work:<30}{row.peer:<34}{theirs / ours:>14.1f}{floor / ours:>14.0%}{difference:>20.1e}"
-        )
-
-
-if __name__ == "__main__":
-    xr.set_options(use_bottleneck=True)
-    main()

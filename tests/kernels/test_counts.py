@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from s2cube.kernels.counts import clamped, decode, encode, look_status, read_failed_value
+from s2cube.kernels.counts import (
+    clamped,
+    decode,
+    encode,
+    held_as,
+    look_status,
+    read_failed_value,
+    representable,
+)
 from s2cube.schema import Status
 
 raw_blocks = hnp.arrays(np.uint16, st.just((2, 3, 4)), elements=st.integers(0, 65533))
@@ -95,9 +103,43 @@ def test_the_worst_band_decides_the_status() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "float32"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32"])
 def test_the_mark_of_a_failed_read_is_no_measurement(dtype: str) -> None:
     mark = read_failed_value(np.dtype(dtype))
     raw = np.full((1, 1, 1), mark, dtype)
     assert np.isnan(decode(raw, nodata=None, scale=1.0, marked=True)).all()
     assert look_status(raw, nodata=(None,), marked=True).item() == Status.READ_FAILED
+
+
+TYPES = ["uint8", "int8", "uint16", "int16", "int32", "uint32", "float32"]
+
+
+@given(st.sampled_from(TYPES), st.data(), st.booleans())
+def test_counts_are_held_with_room_for_what_is_special(
+    name: str, data: st.DataObject, marked: bool
+) -> None:
+    """No count of the file is the mark or, where none is declared, the missing one."""
+    dtype = np.dtype(name)
+    any_count = hnp.from_dtype(dtype, allow_nan=False, allow_infinity=False)
+    declared = data.draw(st.none() | any_count | st.sampled_from([-9999.0, 65535.0, np.nan]))
+    nodata = None if declared is None else float(declared)
+    held, missing = held_as(dtype, nodata, marked=marked)
+    assert np.can_cast(dtype, held)
+    specials = [read_failed_value(held)] if marked else []
+    if representable(nodata, dtype):
+        assert missing == nodata
+    elif missing is not None and dtype.kind != "f":
+        specials.append(missing)
+    assert all(representable(value, held) for value in specials)
+    if missing is not None and marked:
+        assert missing != read_failed_value(held) or dtype.itemsize == 4
+    if dtype.itemsize <= 2:
+        spare = {65534.0} if held == np.uint16 else set()
+        assert not any(representable(value, dtype) for value in set(specials) - spare)
+
+
+def test_infinity_is_missing() -> None:
+    raw = np.array([[[0.5, np.inf, -np.inf, np.nan]]], np.float32)
+    assert np.isnan(decode(raw, nodata=None, scale=1.0)).ravel().tolist() == [False, True, True, True]
+    status = look_status(raw, nodata=(None,), marked=True)
+    assert status.ravel().tolist() == [Status.CLEAR] + 3 * [Status.NO_DATA]

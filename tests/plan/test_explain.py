@@ -143,6 +143,30 @@ def test_layers_of_one_step_count_once_each(tmp_path: Path) -> None:
     assert plan.read_bytes == 2 * 480 * 2
 
 
+def test_joined_cubes_are_summed(tmp_path: Path) -> None:
+    """Opened in parts, with other chunks and other items: as both parts told apart."""
+    items = pair(tmp_path)
+    parts = [
+        noted(s2cube.open_stac(item, chunks=chunks))
+        for item, chunks in zip(items, (CHUNKS, {"time": 1, "y": 5, "x": 6}), strict=True)
+    ]
+    plans = [explain(part) for part in parts]
+    for order in (parts, parts[::-1]):
+        plan = explain(xr.concat(order, "time").sortby("time"))
+        assert (plan.steps, plan.looks, plan.items) == (2, 2, 2)
+        assert plan.requests == pytest.approx(sum(one.requests for one in plans), rel=0.05)
+        assert plan.read_bytes == pytest.approx(sum(one.read_bytes for one in plans), rel=0.05)
+
+
+def test_dates_read_for_new_dates(tmp_path: Path, opened: xr.Dataset) -> None:
+    """After filling only the graph tells; of a joined cube not even that."""
+    assert "made of 2 read" in repr(explain(opened.s2.fill_gaps("linear", freq="1D")))
+    others = [s2cube.open_stac(item, chunks=CHUNKS) for item in pair(tmp_path / "apart")]
+    filled = explain(xr.concat(others, "time").s2.fill_gaps("linear", freq="1D"))
+    assert filled.looks is None
+    assert "made of" not in repr(filled)
+
+
 def test_in_memory_there_is_nothing_to_do(cube: xr.Dataset) -> None:
     plan = explain(cube, threads=2)
     assert (plan.tasks, plan.read_bytes, plan.requests, plan.worker_bytes) == (0, 0, 0, 0)
@@ -257,3 +281,42 @@ def test_what_it_tells_is_what_a_server_is_asked_for(tmp_path: Path) -> None:
     # 2048 px of the 10 m band, 1024 of the other: whole blocks, and headers.
     assert plan.read_bytes <= served <= 1.5 * plan.read_bytes
     assert len(asked) / 2 <= plan.requests <= 2 * len(asked)
+
+
+def test_images_too(opened: xr.Dataset) -> None:
+    """Percentiles, geomedians and counts, of all dates and by period; in memory too."""
+    for image in (
+        opened.s2.percentile(),
+        opened.s2.percentile(50, period="MS"),
+        opened.s2.geomedian(),
+        opened.s2.count(period={"june": ("2020-06-01", "2020-06-30")}),
+    ):
+        plan = explain(image, threads=2, memory=2**33)
+        lazy = [array.data for array in image.data_vars.values()]
+        assert plan.tasks == pytest.approx(len(dask.optimize(*lazy)[0].__dask_graph__()), rel=0.15)
+        assert "reduce_time" in plan.largest
+        assert plan.result_bytes == sum(array.nbytes for array in image.data_vars.values())
+        assert (plan.steps, plan.looks, plan.notes) == (1, 2, ())
+        assert explain(image.compute()).tasks == 0
+    assert repr(explain(opened.s2.geomedian())).splitlines()[0].endswith("one image, made of 2 read")
+
+
+def test_the_peak_of_an_image_follows_the_block(tmp_path: Path) -> None:
+    """Not the area: ten times as large, the same peak."""
+
+    def peak(side: int, chunk: int) -> int | None:
+        cube = s2cube.testing.simulate_cube(shape=(side, side), bands=["red"], seed=1)
+        lazy = cube.chunk(time=1, y=chunk, x=chunk)
+        return explain(lazy.s2.percentile(), threads=1).task_bytes
+
+    assert peak(512, 256) == peak(256, 256)
+    # Less what kernels work with, whatever the block.
+    assert peak(512, 512) > 1.5 * peak(512, 256)
+
+
+@pytest.mark.parametrize(
+    "what", [xr.Dataset(), None, xr.Dataset({"B04": (("y", "x"), np.zeros((2, 2)))})]
+)
+def test_what_is_on_no_grid_is_refused(what: Any) -> None:
+    with pytest.raises(CubeError):
+        explain(what)

@@ -93,6 +93,66 @@ def test_offsets_are_applied_before_tiles_merge(tmp_path: Path) -> None:
     assert s2cube.items(cube)["offset_B04"].tolist() == [-0.1, 0.0], "the newer baseline first"
 
 
+def test_tiles_side_by_side_with_unlike_offsets(tmp_path: Path) -> None:
+    """One datatake, two baselines, a shared edge and no overlap: each tile by its own offset."""
+    items = []
+    for n, (baseline, counts) in enumerate((("03.01", 2000), ("05.10", 3000))):
+        item = scene(
+            tmp_path, f"t{n}", f"2020-06-05T10:00:0{n}", {"B04": flat(counts)},
+            origin=(ORIGIN[0] + 240 * n, ORIGIN[1]),
+            properties={**FACTS, "s2:mgrs_tile": f"33UU{n}", "s2:processing_baseline": baseline},
+        )  # fmt: skip
+        item.assets["B04"].extra_fields["raster:bands"][0].pop("offset")
+        items.append(item)
+    cube = s2cube.open_stac(items)
+    assert cube.sizes == {"time": 1, "y": 20, "x": 48}
+    assert (cube["B04"] == np.float32(0.2)).all()
+
+
+def test_of_equal_baselines_the_later_made_is_kept(tmp_path: Path) -> None:
+    versions = [
+        scene(
+            tmp_path, name, "2020-06-05T10:00:31", {"B04": flat(value)},
+            properties={**FACTS, "created": created},
+        )
+        for name, value, created in (("b", 1, "2020-06-06"), ("c", 2, "2021-01-01"), ("a", 3, "2020-09"))
+    ]  # fmt: skip
+    assert (s2cube.open_stac(versions)["B04"] == np.float32(2e-4)).all()
+
+
+def test_two_datatakes_of_one_platform_on_one_day(tmp_path: Path) -> None:
+    """At high latitudes: the same tile seen twice is no duplicate."""
+    south, north = flat(5), flat(6)
+    south[:10], north[10:] = 0, 0
+    looks = [
+        scene(
+            tmp_path, name, f"2020-06-05T{hour}:00", {"B04": counts},
+            properties={**FACTS, "s2:datatake_id": f"GS2A_20200605T{hour}0031_0258{hour}_N02.14"},
+        )
+        for name, counts, hour in (("s", south, 10), ("n", north, 11))
+    ]  # fmt: skip
+    day = s2cube.open_stac(looks, groupby="solar_day")
+    assert day.sizes["time"] == 1
+    assert sorted(s2cube.items(day)["id"]) == ["n", "s"]
+    np.testing.assert_array_equal(day["B04"].values[0, :, 0], np.float32([6e-4] * 10 + [5e-4] * 10))
+
+
+def test_an_item_without_a_datatake_id_joins_the_one_of_its_pass(tmp_path: Path) -> None:
+    with_id = scene(tmp_path, "a", "2020-06-05T10:00", {"B04": flat(1)}, properties=FACTS)
+    facts = {key: value for key, value in FACTS.items() if key != "s2:datatake_id"}
+    without = scene(
+        tmp_path, "b", "2020-06-05T10:00", {"B04": flat(2)}, origin=(ORIGIN[0] + 240, ORIGIN[1]),
+        properties={**facts, "s2:mgrs_tile": "33UVU"},
+    )  # fmt: skip
+    cube = s2cube.open_stac([with_id, without])
+    assert cube.sizes == {"time": 1, "y": 20, "x": 48}
+    assert cube["datatake"].values.tolist() == ["GS2A_20200605T100031_025870"]
+    # Of another platform it is another look; that both have the same time cannot be.
+    without.properties["platform"] = "sentinel-2b"
+    with pytest.raises(CubeError, match=r"(a and b|b and a) have the same time .* complete the items"):
+        s2cube.open_stac([with_id, without])
+
+
 def test_steps_by_datatake_or_solar_day(tmp_path: Path) -> None:
     morning = scene(tmp_path, "a", "2020-06-05T09:50", {"B04": flat(1)}, properties={"platform": "s2a"})
     later = scene(tmp_path, "b", "2020-06-05T10:00", {"B04": flat(2)}, properties={"platform": "s2b"})

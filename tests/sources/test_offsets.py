@@ -9,7 +9,7 @@ from typing import Any
 
 import pystac
 import pytest
-from offset_cases import CASES, Case
+from offset_cases import CASES, V1, Case, counts
 
 import s2cube
 from s2cube.errors import CatalogError, HarmonizationError
@@ -98,6 +98,25 @@ def test_the_self_made_item_that_claims_minus_0_7_is_refused(real_data: Callable
 def test_what_is_no_reflectance_takes_no_offset(asset: str) -> None:
     case = Case("", "", "", asset, {"s2:processing_baseline": "05.10"}, expected=0.0)
     ask(item_of(case), case)
+
+
+def test_what_cdse_means_by_a_version_is_its_own() -> None:
+    """Other catalogues have a collection of the same name."""
+    case = Case("", "", "", "B04", {"processing:version": 5.0}, expected=None, why="Nothing tells")
+    item = item_of(case)
+    item.collection_id = "sentinel-2-l2a"
+    ask(item, case)
+    item.add_link(pystac.Link("self", "https://stac.dataspace.copernicus.eu/v1/items/S2A_1"))
+    assert s2cube.reflectance_offset(item, "B04") == -0.1
+
+
+def test_a_jp2_is_known_by_its_type_too() -> None:
+    """CDSE's links to single files end in $value."""
+    case = Case("", "", "", "B04", {"s2:processing_baseline": "05.09", V1: True}, counts(-0.1))
+    item = item_of(case)
+    assert s2cube.reflectance_offset(item, "B04") == 0.0
+    item.assets["B04"].media_type = "image/jp2"
+    assert s2cube.reflectance_offset(item, "B04") == -0.1
 
 
 def test_an_unknown_asset_is_no_guess() -> None:

@@ -15,8 +15,9 @@ from odc.geo.geobox import GeoBox
 
 import s2cube
 from s2cube import schema
-from s2cube.errors import CubeError
+from s2cube.errors import CatalogError, CubeError
 from s2cube.schema import Status
+from s2cube.sources.grid import lonlat_box
 
 
 def test_native_pixels_are_not_moved(tmp_path: Path) -> None:
@@ -190,30 +191,6 @@ def test_coarse_grids_in_degrees_are_averaged_too(tmp_path: Path) -> None:
     assert float(fine.max()) > 0.25, "finer than the source: interpolated, not averaged"
 
 
-def test_bands_by_any_name(tmp_path: Path) -> None:
-    items = pair(tmp_path)
-    assert list(s2cube.open_stac(items, bands=["swir16"]).data_vars) == ["B11", "SCL", "status"]
-    assert list(s2cube.open_stac(items, bands="red").data_vars) == ["B04", "SCL", "status"]
-    common = scene(
-        tmp_path,
-        "es",
-        "2020-06-20T10:00",
-        {"red": flat(7), "nir08": flat(8), "scl": flat(4, dtype="uint8")},
-    )
-    assert list(s2cube.open_stac(common).data_vars) == ["B04", "B8A", "SCL", "status"]
-
-
-def test_the_finest_of_several_assets_is_read(tmp_path: Path) -> None:
-    item = scene(
-        tmp_path, "cdse", "2020-06-20T10:00",
-        {"B04_20m": flat(2, (10, 12)), "B04_10m": flat(1), "B04_60m": flat(6, (4, 4))},
-        resolution={"B04_10m": 10.0, "B04_20m": 20.0, "B04_60m": 60.0},
-    )  # fmt: skip
-    cube = s2cube.open_stac(item)
-    assert cube["B04"].shape == (1, 20, 24)
-    assert (cube["B04"] == np.float32(1e-4)).all()
-
-
 def test_sources_of_every_kind(tmp_path: Path) -> None:
     items = pair(tmp_path / "files")
     cube = s2cube.open_stac(items)
@@ -250,31 +227,84 @@ def test_several_crs(tmp_path: Path) -> None:
     assert s2cube.open_stac([here], geobox=grid)["B04"].shape == (1, 10, 10)
 
 
-def test_no_data_in_files_that_do_not_declare_it(tmp_path: Path) -> None:
-    """Zeros beyond a swath's edge must not leak into the last pixels when resampled."""
-    counts = flat(4000, (10, 12))
-    counts[:, :6] = 0
-    item = scene(
-        tmp_path, "edge", "2020-06-05T10:00", {"B04": flat(5), "B11": counts}, nodata=None,
-        resolution={"B04": 10.0, "B11": 20.0},
-    )  # fmt: skip
-    got = s2cube.open_stac(item)["B11"].values[0]
-    assert set(np.unique(got[np.isfinite(got)]).tolist()) == {np.float32(0.4)}
-    assert np.isnan(got[:, :10]).all()
-
-
-def test_assets_named_by_what_they_declare(tmp_path: Path) -> None:
-    item = scene(tmp_path, "x", "2020-06-05T10:00", {"band_3": flat(7), "visual": flat(8)})
-    item.assets["band_3"].extra_fields["eo:bands"] = [{"name": "B04", "common_name": "red"}]
-    item.assets["visual"].extra_fields["eo:bands"] = [{"name": "B04"}, {"name": "B03"}, {"name": "B02"}]
-    assert list(s2cube.open_stac(item).data_vars) == ["B04", "status"]
-
-
-def test_items_with_epsg_codes_of_older_stac(tmp_path: Path) -> None:
+def test_items_without_geometry_lie_in_their_box(tmp_path: Path) -> None:
     item = scene(tmp_path, "x", "2020-06-05T10:00", {"B04": ramp()})
-    del item.properties["proj:code"]
-    item.properties["proj:epsg"] = 32633
-    assert schema.geobox_of(s2cube.open_stac(item)).crs.epsg == 32633
+    item.geometry = None
+    assert np.isfinite(s2cube.open_stac(item)["B04"].values).all()
+
+
+def test_a_word_on_the_offset_by_item(tmp_path: Path) -> None:
+    """One call, one history; the rules for those that it does not name."""
+    items = [
+        scene(tmp_path, f"S2_{n}", f"2022-06-{n:02}T10:00", {"B04": flat(3000)}, offset=-0.1)
+        for n in range(1, 5)
+    ]
+    word = {"S2_4": 0, "S2_2": np.float32(-0.1), "S2_3": "declared"}
+    cube = s2cube.open_stac(items, offset=word)
+    np.testing.assert_allclose(cube["B04"].values[:, 0, 0], [0.2, 0.2, 0.2, 0.3], atol=1e-7)
+    assert s2cube.items(cube)["offset_B04"].tolist() == [-0.1, -0.1, -0.1, 0.0]
+    assert "offset={'S2_2': -0.1, 'S2_3': 'declared', 'S2_4': 0.0}" in cube.attrs["history"]
+    assert cube.attrs["history"].count("open_stac(") == 1
+    again = s2cube.open_stac(items, offset=dict(reversed(word.items())))
+    assert again.attrs["history"] == cube.attrs["history"], "in whatever order it is said"
+    # Those outside the period may be named; those that are nowhere may not.
+    assert s2cube.open_stac(items, offset=word, datetime="2022-06-01").sizes["time"] == 1
+    with pytest.raises(CatalogError, match=r"items that are not there: S2_9; there is S2_1, among 4"):
+        s2cube.open_stac(items, offset={**word, "S2_9": 0})
+    assert "offset" not in s2cube.open_stac(items, offset={}).attrs["history"]
+
+
+def antimeridian(folder: Path) -> tuple[list[pystac.Item], GeoBox]:
+    """A tile on each side of 180°, one far away, and a grid across."""
+    places = {"W": (735_000.0, "EPSG:32660"), "E": (265_000.0, "EPSG:32601"), "far": (5e5, CRS)}
+    items = [
+        scene(
+            folder, name, "2020-06-05T10:00", {"B04": flat(value, (200, 200))}, crs=crs,
+            origin=(x, 5_001_000.0), properties={"s2:mgrs_tile": name},
+        )
+        for value, (name, (x, crs)) in enumerate(places.items(), start=1)
+    ]  # fmt: skip
+    for item, box in zip(
+        items, ([179.96, 45.1, 180.0, 45.13], [-180.0, 45.1, -179.96, 45.13]), strict=False
+    ):
+        item.bbox = box
+    return items, GeoBox.from_bbox(
+        (730_000, 4_995_000, 745_000, 5_002_000), "EPSG:32660", resolution=100
+    )
+
+
+def test_a_grid_across_the_antimeridian(tmp_path: Path) -> None:
+    items, grid = antimeridian(tmp_path)
+    cube = s2cube.open_stac(items, geobox=grid)
+    assert s2cube.items(cube)["id"].sort_values().tolist() == ["E", "W"]
+    assert set(np.unique(cube["B04"]).tolist()) >= {np.float32(1e-4), np.float32(2e-4)}
+    with pytest.raises(CatalogError, match="No item meets the area"):
+        s2cube.open_stac(items[2], geobox=grid)
+    west, _, east, _ = lonlat_box(None, None, grid)  # type: ignore[misc]
+    assert 179 < west < 180
+    assert -180 < east < -179
+    pole = GeoBox.from_bbox((-1e5, -1e5, 1e5, 1e5), "EPSG:3031", resolution=10_000)
+    assert lonlat_box(None, None, pole)[::2] == (-180, 180)  # type: ignore[index]
+
+
+def strip(west: float, east: float) -> list[list[list[float]]]:
+    return [[[west, 45.0], [east, 45.0], [east, 46.0], [west, 46.0], [west, 45.0]]]
+
+
+@pytest.mark.parametrize(
+    "coordinates",
+    [[strip(179.8, 180), strip(-180, -179.8)], [strip(170, 175), strip(-175, -170)],
+     [strip(179.8, -179.8)]],
+)  # fmt: skip
+def test_a_geometry_across_the_antimeridian_is_no_strip_around_the_globe(
+    tmp_path: Path, coordinates: Any
+) -> None:
+    items, _ = antimeridian(tmp_path)
+    shape = {"type": "MultiPolygon", "coordinates": coordinates}
+    with pytest.raises(CubeError, match=r"crosses the antimeridian.* Open the two sides apart"):
+        s2cube.open_stac(items, geometry=shape)
+    with pytest.raises(CubeError, match="in degrees, east from -180 to 180"):
+        s2cube.open_stac(items, geometry={"type": "Polygon", "coordinates": strip(179.8, 180.2)})
 
 
 def test_resampling_by_band(tmp_path: Path) -> None:

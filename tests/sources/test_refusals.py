@@ -34,8 +34,101 @@ def test_an_offset_that_esa_does_not_have_needs_the_users_word(tmp_path: Path) -
         assert np.allclose(cube["B04"], 0.2)
         assert s2cube.items(cube)["offset_B04"].tolist() == [-0.7]
         assert f"offset={word!r}" in cube.attrs["history"]
+    twice = scene(
+        tmp_path, "S2A_MSIL2A_20200714T115221_N0500_R123_T28QCH_20230404T191310", "2022-02-01T10:00",
+        {"B04": flat(3000)}, properties={"s2:processing_baseline": "02.14"},
+    )  # fmt: skip
+    with pytest.raises(HarmonizationError, match=r"several processing baselines .* with offset="):
+        s2cube.open_stac(twice)
+    assert np.allclose(s2cube.open_stac(twice, offset=-0.1)["B04"], 0.2), "as the error says"
     with pytest.raises(CubeError, match="or 'declared'; got 'rule'"):
         s2cube.open_stac(odd, offset="rule")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("word", [-1000, 1000.0, float("nan"), True, np.bool_(True), "-0.1", [0]])
+def test_a_word_that_can_be_no_offset(tmp_path: Path, word: Any) -> None:
+    item = scene(tmp_path, "x", "2022-02-01T10:00", {"B04": flat(3000)})
+    for said in (word, {"x": word}):
+        with pytest.raises(CubeError, match="offset is reflectance to add"):
+            s2cube.open_stac(item, offset=said)
+    for number in (np.float32(-0.1), np.float64(-0.1), np.int64(0)):
+        cube = s2cube.open_stac(item, offset=number)
+        assert np.allclose(cube["B04"], 0.3 + float(number))
+        assert f"offset={round(float(number), 7)}" in cube.attrs["history"]
+
+
+@pytest.mark.parametrize("word", [None, "declared"])
+def test_a_declared_offset_in_counts(tmp_path: Path, word: Any) -> None:
+    """-1000 is what GDAL would write; as reflectance it would be -1000."""
+    item = scene(tmp_path, "x", "2022-02-01T10:00", {"B04": flat(3000)}, offset=-1000)
+    with pytest.raises(HarmonizationError, match=r"B04 of item x .* in counts .* offset=-0\.1 "):
+        s2cube.open_stac(item, offset=word)
+    assert np.allclose(s2cube.open_stac(item, offset=-0.1)["B04"], 0.2)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"offset": ""}, "The offset of B04 of item x is ''"),
+        ({"offset": True}, "The offset of B04 of item x is True"),
+        ({"scale": "ten"}, "The scale of B04 of item x is 'ten'"),
+        ({"scale": 0}, "B04 of item x declares a scale of 0"),
+        ({"scale": 10_000}, "B04 of item x declares a scale of 10000"),
+        ({"data_type": "other"}, "B04 of item x declares the data type 'other'"),
+        ({"data_type": "cint16"}, "B04 of item x declares the data type 'cint16'"),
+        ({"data_type": "float32", "scale": None}, "B04 of item x holds float32 and declares no scale"),
+        ({"data_type": "float32", "scale": 1, "offset": None}, "B04 of item x holds float32 and decl"),
+        ({"nodata": "inf"}, "B04 of item x declares the no-data value 'inf', which uint16"),
+        ({"nodata": -9999}, "B04 of item x declares the no-data value -9999, which uint16"),
+        ({"nodata": "inf", "data_type": "float32", "scale": 1}, "'inf', which float32 cannot hold"),
+        ({"nodata": "none"}, "The no-data value of B04 of item x is 'none'"),
+    ],
+)
+def test_odd_declarations_are_named(tmp_path: Path, told: dict[str, Any], message: str) -> None:
+    item = scene(
+        tmp_path, "x", "2022-02-01T10:00", {"B04": flat(3000)},
+        properties={"s2:processing_baseline": "03.01"},
+    )  # fmt: skip
+    item.assets["B04"].extra_fields["raster:bands"][0].update(told)
+    with pytest.raises(HarmonizationError, match=message):
+        s2cube.open_stac(item)
+
+
+def test_metadata_that_is_no_stac(tmp_path: Path) -> None:
+    """The item is named, whatever is wrong with it."""
+
+    def odd(where: str, **fields: Any) -> pystac.Item:
+        item = scene(tmp_path, "x", "2020-06-05T10:00", {"B04": flat(3000)})
+        place = item.properties if where == "item" else item.assets["B04"].extra_fields
+        place.update(fields)
+        return item
+
+    for item, message in (
+        (odd("B04", **{"raster:bands": {"scale": 1e-4}}), "raster:bands of item x is a list of objects"),
+        (odd("B04", **{"raster:bands": [17]}), "raster:bands of item x is a list of objects"),
+        (odd("B04", **{"proj:transform": [None] * 6}), "Item x does not say where .* B04.tif are"),
+        (odd("B04", **{"proj:shape": [20]}), "Item x does not say where .* B04.tif are"),
+        (odd("item", **{"proj:code": "EPSG:nowhere"}), "Item x does not say where"),
+        (odd("item", **{"sat:relative_orbit": "many"}), "Item x cannot be understood: .*many"),
+    ):
+        with pytest.raises(CatalogError, match=message):
+            s2cube.open_stac(item)
+    for told in ([None], None, []):
+        silent = odd("B04", **{"raster:bands": told})
+        silent.properties["s2:processing_baseline"] = "05.09"
+        assert np.allclose(s2cube.open_stac(silent)["B04"], 0.2), "nulls say nothing"
+    kind = {"data_type": "UInt16", "scale": "0.0001", "offset": "0", "nodata": "0"}
+    assert np.allclose(s2cube.open_stac(odd("B04", **{"raster:bands": [kind]}))["B04"], 0.3)
+
+
+def test_relative_links_of_items_in_memory(tmp_path: Path) -> None:
+    item = scene(tmp_path, "x", "2020-06-05T10:00", {"B04": flat(3000)})
+    item.assets["B04"].href = "./B04.tif"
+    read = pystac.Item.from_dict(item.to_dict())
+    with pytest.raises(CatalogError, match=r"Item x has the relative link .*set_self_href"):
+        s2cube.open_stac(read)
+    read.set_self_href(str(tmp_path / "x" / "item.json"))
+    assert np.allclose(s2cube.open_stac(read)["B04"], 0.3)
 
 
 def test_unknown_types_of_data_are_not_guessed(tmp_path: Path) -> None:
@@ -157,6 +250,8 @@ def test_bad_input(tmp_path: Path) -> None:
         (items, {"chunks": {"latitude": 9}}, CubeError, "maps time, y and x"),
         (items, {"resampling": "cubicc"}, CubeError, "Unknown resampling"),
         (items, {"resampling": 3}, CubeError, "resampling is"),
+        (items, {"resampling": {"B12": "cubic"}}, CubeError, "speaks of B12, opened are B04, B11, SCL"),
+        (items, {"resampling": {"infrared": "cubic"}}, CubeError, "no Sentinel-2 band"),
         (items, {"datetime": 2020}, CubeError, "no date or period"),
         (items, {"datetime": "10:05"}, CubeError, "begin with a year"),
         (items, {"geobox": GRID, "crs": CRS}, CubeError, "leave resolution= and crs= out"),

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,16 @@ from typing import Any
 import numpy as np
 import pystac
 import pytest
+import shapely.geometry
 import xarray as xr
 from archive import flat, pair, scene
+from odc.geo.geobox import GeoBox
 
 import s2cube
 from s2cube.errors import CatalogError, CubeError
 from s2cube.sources import stac_api
 from s2cube.sources.retry import Retry
-from s2cube.testing import Faults, StacApi
+from s2cube.testing import Faults, FileServer, StacApi
 
 AREA = (14.9, 47.8, 15.1, 47.9)
 """Around all scenes of the archive."""
@@ -97,6 +100,97 @@ def test_an_answer_that_is_not_whole_is_no_answer(tmp_path: Path) -> None:
         s2cube.search(api_of(api.url), bbox=AREA)
 
 
+class Odd(StacApi):
+    """Says in its own way how many items there are."""
+
+    says: dict[str, Any]
+
+    def answer(self, request: Any) -> Any:
+        answer = super().answer(request)
+        told = json.loads(answer.body)
+        if request.path.startswith("/search"):
+            told = {
+                key: told[key] for key in told if key not in ("numberMatched", "context")
+            } | self.says
+        return type(answer)(answer.status, json.dumps(told).encode(), answer.headers)
+
+
+@pytest.mark.parametrize(
+    "says",
+    [{}, {"context": None}, {"numberMatched": None}, {"numberMatched": "3"},
+     {"context": {"matched": None}}, {"context": {"matched": 3}, "numberMatched": None}],
+)  # fmt: skip
+def test_ways_to_say_how_many_there_are(tmp_path: Path, says: dict[str, Any]) -> None:
+    with Odd(year(tmp_path, 3), page=2) as api:
+        api.says = says
+        assert len(s2cube.search(api_of(api.url), bbox=AREA)) == 3
+        api.says = {"numberMatched": "4"}
+        with pytest.raises(CatalogError, match="has 4 items and gave 3"):
+            s2cube.search(api_of(api.url), bbox=AREA)
+
+
+def test_a_grid_across_the_antimeridian_is_searched_on_both_sides(tmp_path: Path) -> None:
+    boxes = {"W": [179.9, 45, 180, 45.2], "E": [-180, 45, -179.9, 45.2], "far": [15, 45, 15.2, 45.2],
+             "both": [-180, 45, 180, 45.2]}  # fmt: skip
+    items = year(tmp_path, 4)
+    for item, (name, box) in zip(items, boxes.items(), strict=True):
+        item.id, item.bbox = name, box
+        item.geometry = shapely.geometry.mapping(shapely.box(*box))
+    grid = GeoBox.from_bbox((730_000, 4_995_000, 745_000, 5_002_000), "EPSG:32660", resolution=100)
+    with StacApi(items) as api:
+        found = s2cube.search(api_of(api.url), geobox=grid)
+        asked = [json.loads(request.body)["bbox"] for request in api.requests if request.body]
+    assert {item.id for item in found} == {"W", "E", "both"}
+    assert len(found) == 3
+    assert [box[0] > box[2] for box in asked] == [False, False]
+    with (
+        StacApi(items) as api,
+        pytest.raises(CubeError, match="crosses the antimeridian"),
+    ):
+        s2cube.search(
+            api_of(api.url), geometry={"type": "MultiPoint", "coordinates": [[-180, 45], [180, 46]]}
+        )
+
+
+@pytest.mark.parametrize("kinds", [(429, 500, 503), ("reset", "cut", "truncate", "short")])
+def test_catalogues_are_read_as_patiently(tmp_path: Path, kinds: Any) -> None:
+    """Whether a URL is an API, and all files of a static catalogue."""
+    items = year(tmp_path, 3)
+    with StacApi(items, faults=Faults(0.7, kinds, seed=5)) as api:
+        cube = s2cube.open_stac(api.url, bbox=AREA, collection="sentinel-2-l2a")
+        assert cube.sizes["time"] == 3
+    catalog = pystac.Catalog("c", "c")
+    for item in items:
+        catalog.add_item(item.clone())
+    catalog.normalize_and_save(str(tmp_path / "cat"), pystac.CatalogType.SELF_CONTAINED)
+    with FileServer(tmp_path / "cat", faults=Faults(0.7, kinds, seed=5)) as server:
+        cube = s2cube.open_stac(server.href("catalog.json"))
+        assert len(server.requests) > len(["catalog.json", *items]), "some were asked for again"
+    assert cube.sizes["time"] == 3
+
+
+def test_links_are_told_without_their_signatures(tmp_path: Path) -> None:
+    key = "sesame" * 2  # not as it stands in this line, which the traceback shows
+    with FileServer(tmp_path, faults=Faults(1.0, (403,))) as server:
+        for path in ("catalog.json", "stac"):
+            with pytest.raises(CatalogError, match=rf"Cannot read .*/{path}: .*403") as error:
+                s2cube.open_stac(f"{server.url}/{path}?sig={key}")
+            assert key not in "".join(traceback.format_exception(error.value))
+        assert len(server.requests) == 2, "what does not pass ends at once"
+
+
+def test_the_users_way_of_reading_catalogues_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(pystac.stac_io.DefaultStacIO):
+        def read_text(self, source: Any, *_: Any, **__: Any) -> str:
+            return super().read_text(str(source).replace("mine://", f"{tmp_path}/"))
+
+    s2cube.save_items(pair(tmp_path), tmp_path / "items.json")
+    monkeypatch.setattr(pystac.StacIO, "_default_io", Own)
+    assert s2cube.open_stac("mine://items.json").sizes["time"] == 2
+
+
 def test_what_a_search_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with StacApi(year(tmp_path, 2)) as api:
         with pytest.raises(CubeError, match="give bbox=, geometry= or geobox="):
@@ -160,6 +254,16 @@ def test_real_items_keep_what_decides_their_offset(
         assert {key: a.href for key, a in kept[item.id].assets.items()} == {
             key: a.href for key, a in item.assets.items()
         }
+
+
+def test_parquet_has_one_type_for_a_property(tmp_path: Path) -> None:
+    items = pair(tmp_path)
+    for item, told in zip(items, ("05.09", 5.1), strict=True):
+        item.properties["processing:version"] = told
+    with pytest.raises(CubeError, match=r"cannot be kept as \.parquet, .* use \.json"):
+        s2cube.save_items(items, tmp_path / "items.parquet")
+    assert not list(tmp_path.glob("*items.parquet*"))
+    assert s2cube.open_stac(s2cube.save_items(items, tmp_path / "items.json")).sizes["time"] == 2
 
 
 def test_saving_replaces_at_once_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from odc.geo.geobox import GeoBox
 import s2cube
 from s2cube.errors import CatalogError, CubeError, HarmonizationError
 from s2cube.schema import Status, geobox_of
+from s2cube.sources.profiles import access_of, profile_of
+from s2cube.sources.signing import PlanetaryComputer
 
 
 def of(item: pystac.Item, collection: str, **properties: Any) -> pystac.Item:
@@ -73,7 +75,7 @@ def test_landsat_surface_reflectance(tmp_path: Path) -> None:
     flags[:, 12:] = 22280
     item = of(
         scene(tmp_path, "LC08", "2020-06-06T09:50", {"red": counts, "nir08": counts, "qa_pixel": flags}),
-        "landsat-c2-l2", platform="landsat-8",
+        "landsat-c2-l2", platform="landsat-8", **{"landsat:correction": "L2SP"},
     )  # fmt: skip
     cube = s2cube.open_stac(item, resolution=5)
     # 18000 * 2.75e-5 - 0.2
@@ -82,7 +84,118 @@ def test_landsat_surface_reflectance(tmp_path: Path) -> None:
     assert np.isnan(cube["red"].values[0, 0, 0])
     assert set(np.unique(cube["qa_pixel"])) == {21824, 22280}, "flags are never interpolated"
     item.collection_id = "somewhere-else"
-    assert s2cube.open_stac(item, resolution=5)["red"].equals(cube["red"]), "by platform"
+    assert s2cube.open_stac(item, resolution=5)["red"].equals(cube["red"]), "by what it tells itself"
+    del item.properties["landsat:correction"]
+    for collection in ("landsat-c2l1", "HLSL30_2.0"):
+        item.collection_id = collection
+        with pytest.raises(CatalogError, match=r"of landsat-8, .* Collection 2, level 2 \(landsat:corr"):
+            s2cube.open_stac(item)
+    item.collection_id = "landsat-c2l2-sr"
+    assert s2cube.open_stac(item, resolution=5)["red"].equals(cube["red"]), "by its collection's name"
+    # GDAL's defaults, as rio-stac writes them, say nothing of counts.
+    item.assets["red"].extra_fields["raster:bands"] = [
+        {"data_type": "uint16", "scale": 1.0, "offset": 0.0, "nodata": 0}
+    ]
+    assert s2cube.open_stac(item, resolution=5)["red"].equals(cube["red"])
+
+
+def test_a_sensor_that_nothing_describes_is_not_taken_for_sentinel_2(tmp_path: Path) -> None:
+    """Their red is called red, too."""
+    item = of(scene(tmp_path, "x", "2020-06-06T09:50", {"red": flat(150)}), "somewhere")
+    for told, words in (
+        ({"platform": "naip"}, "is of naip"),
+        ({"platform": "terra", "constellation": "modis"}, "is of modis"),
+        ({}, "tells neither constellation nor platform"),
+    ):
+        item.properties.pop("platform", None)
+        item.properties.update(told)
+        with pytest.raises(CatalogError, match=rf"Item x {words}.* profile=.*'somewhere': s2cube\.Prod"):
+            s2cube.open_stac(item, offset=0)
+        item.properties = {key: value for key, value in item.properties.items() if key not in told}
+    product = s2cube.Product(sensor="aerial", bands={"red": "red"}, classes=(), scale=0.01, offset=0)
+    mine = s2cube.Profile("mine", collections={"somewhere": product})
+    cube = s2cube.open_stac(item, profile=mine)
+    assert (cube["red"] == 1.5).all()
+    assert cube.coords["sensor"].item() == "aerial"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [{"platform": "Sentinel-2B"}, {"platform": "S2A"}, {"constellation": "Sentinel 2"},
+     {"s2:mgrs_tile": "33UUU"}, {"earthsearch:boa_offset_applied": True}],
+)  # fmt: skip
+def test_sentinel_2_is_known_by_what_items_tell(tmp_path: Path, told: dict[str, Any]) -> None:
+    item = scene(tmp_path, "x", "2020-06-06T09:50", {"red": flat(150)}, properties=told)
+    assert s2cube.open_stac(item).coords["sensor"].item() == "sentinel-2"
+
+
+def test_the_word_on_the_offset_is_of_sentinel_2_only(tmp_path: Path) -> None:
+    power = radar(tmp_path, np.full((20, 24), 0.1, "float32"))
+    with pytest.raises(CubeError, match=r"offset= is of the reflectance of Sentinel-2; .* sentinel-1"):
+        s2cube.open_stac(power, offset=-0.1)
+
+
+def test_resampling_by_the_names_of_the_sensor(tmp_path: Path) -> None:
+    """Landsat's nir08 is not Sentinel-2's B8A."""
+    item = of(
+        scene(tmp_path, "LC08", "2020-06-06T09:50", {"red": ramp(), "nir08": ramp()}),
+        "landsat-c2-l2",
+    )  # fmt: skip
+    cube = s2cube.open_stac(item, resolution=5, resampling={"nir08": "nearest"})
+    near, smooth = (cube[band].values[0] for band in ("nir08", "red"))
+    np.testing.assert_array_equal(near[::2, ::2], near[1::2, 1::2])
+    assert not np.array_equal(smooth[::2, ::2], smooth[1::2, 1::2])
+    power = radar(tmp_path, np.full((20, 24), 0.1, "float32"))
+    assert s2cube.open_stac(power, resampling={"VV": "nearest"})["VV"].notnull().all()
+    with pytest.raises(CubeError, match="resampling speaks of vv, opened are VH, VV"):
+        s2cube.open_stac(power, resampling={"vv": "nearest"})
+
+
+def test_items_of_two_catalogues_are_each_read_their_way(tmp_path: Path) -> None:
+    """By their files, whoever lists them: Planetary Computer's are signed, others left alone."""
+    one, two = pair(tmp_path)
+    there = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/"
+    listed = two.clone()
+    listed.add_link(pystac.Link("self", "https://planetarycomputer.microsoft.com/api/stac/v1/items/b"))
+    one.add_link(pystac.Link("self", "https://earth-search.aws.element84.com/v1/items/a"))
+    for asset in two.assets.values():
+        asset.href = there + asset.href.rpartition("/")[2]
+    assert profile_of(one).name == "earth-search"
+    assert profile_of(two).name == profile_of(listed).name == "planetary-computer"
+    assert profile_of(pair(tmp_path / "own")[0]).name == ""
+    for profiles in ([profile_of(one), profile_of(two)], [profile_of(two), profile_of(one)]):
+        sign, gdal = access_of(profiles)
+        assert (sign, gdal) == (PlanetaryComputer(), {})
+    unsigned = s2cube.open_stac([one, pair(tmp_path / "own")[1]])
+    signed = s2cube.open_stac([one, two])
+    assert "sign=None" in drivers(unsigned)
+    assert "sign=PlanetaryComputer(" in drivers(signed)
+    three = pair(tmp_path / "cdse")[1]
+    three.assets["B04"].href = "s3://eodata/Sentinel-2/B04.tif"
+    assert profile_of(three).name == "cdse"
+    with pytest.raises(
+        CatalogError, match=r"several catalogues \(earth-search, cdse\).* open each apart"
+    ):
+        s2cube.open_stac([one, three])
+    assert s2cube.open_stac([one, three], profile="cdse").sizes["time"] == 2
+
+
+def drivers(cube: Any) -> str:
+    """What the tasks of a cube know of reading."""
+    return " ".join(repr(task) for task in cube["B04"].data.dask.to_dict().values())
+
+
+def test_nothing_is_opened_as_landsat_0(tmp_path: Path) -> None:
+    """No-data is the product's."""
+    counts = flat(18000)
+    counts[:2] = 0
+    item = of(scene(tmp_path, "L", "2020-06-06T09:50", {"red": counts}, nodata=None), "landsat-c2-l2")
+    cube = s2cube.open_stac(item)
+    assert np.isnan(cube["red"].values[0, :2]).all()
+    assert (cube["status"].values[0, :2] == Status.NO_DATA).all()
+    counts[:2] = 1
+    item = of(scene(tmp_path, "M", "2020-06-06T09:50", {"red": counts}, nodata=None), "landsat-c2-l2")
+    assert np.isfinite(s2cube.open_stac(item)["red"].values).all()
 
 
 def test_sentinel_3_needs_what_it_declares(tmp_path: Path) -> None:
@@ -90,6 +203,10 @@ def test_sentinel_3_needs_what_it_declares(tmp_path: Path) -> None:
         scene(tmp_path, "S3", "2020-06-06T09:50", {"Oa08": flat(5000), "Oa17": flat(9000)}),
         "s3", constellation="sentinel-3",
     )  # fmt: skip
+    with pytest.raises(HarmonizationError, match="Oa08 of item S3 does not declare its scale"):
+        s2cube.open_stac(item)
+    for asset in item.assets.values():
+        asset.extra_fields["raster:bands"] = [{"scale": 1e-4, "data_type": "uint16", "nodata": 0}]
     with pytest.raises(HarmonizationError, match="Oa08 of item S3 declares no offset"):
         s2cube.open_stac(item)
     for asset in item.assets.values():
@@ -114,6 +231,9 @@ def test_a_profile_of_ones_own(tmp_path: Path) -> None:
     )
     product = s2cube.Product(level="L1C", bands={"refl_665": "B04"}, offset=-0.1)
     mine = s2cube.Profile("mine", collections={"toa": product})
+    with pytest.raises(CatalogError, match="tells neither constellation nor platform"):
+        s2cube.open_stac(item)
+    item.properties["platform"] = "sentinel-2a"
     with pytest.raises(CatalogError, match="No band is in all 1 items"):
         s2cube.open_stac(item)
     cube = s2cube.open_stac(item, profile=mine, chunks=None)
@@ -121,8 +241,9 @@ def test_a_profile_of_ones_own(tmp_path: Path) -> None:
     assert cube.coords["processing_level"].item() == "L1C"
     with pytest.raises(CubeError, match="known: earth-search, planetary-computer, cdse"):
         s2cube.open_stac(item, profile="earthsearch")
-    with pytest.raises(CubeError, match="'rule' or 'declared'"):
-        s2cube.Product(offset="guess")  # type: ignore[arg-type]
+    for wrong in ("guess", True, float("nan")):
+        with pytest.raises(CubeError, match="'rule' or 'declared'"):
+            s2cube.Product(offset=wrong)  # type: ignore[arg-type]
 
 
 def test_two_utm_zones_on_one_grid(tmp_path: Path) -> None:

@@ -3,7 +3,8 @@
 import pickle
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from remote import GDAL, QUICK, driver, made, opened, served
 import s2cube
 from s2cube.errors import CubeError, ReadError
 from s2cube.schema import Status
+from s2cube.sources import signing
 from s2cube.sources.reader import Driver
 from s2cube.sources.retry import Retry
 from s2cube.sources.signing import PlanetaryComputer, Signed, forget, sign, unsigned
-from s2cube.testing import Faults, FileServer
+from s2cube.testing import Faults, FileServer, Request, Response
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +32,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def items(folder: Path) -> list[pystac.Item]:
     return made(folder)
+
+
+@pytest.fixture
+def pass_time(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Put the clock forward, for those who sign and those who serve."""
+    real, past = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + sum(past))
+    return past.append
 
 
 def signer(server: FileServer, **how: Any) -> PlanetaryComputer:
@@ -58,15 +68,43 @@ def test_a_cube_is_read_with_one_token_a_container(folder: Path, items: list[pys
         assert tokens(server) == 2
 
 
-def test_signatures_that_expire_on_the_way_are_renewed(folder: Path, items: list[pystac.Item]) -> None:
-    """They last a moment; every read finds one that is good."""
+def test_signatures_are_renewed_before_they_expire(
+    folder: Path, items: list[pystac.Item], pass_time: Callable[[float], None]
+) -> None:
+    statuses = []
+
+    class Noting(FileServer):
+        def answer(self, request: Request) -> Response:
+            response = super().answer(request)
+            statuses.append(response.status)
+            return response
+
     expected = opened(items, driver())
-    with FileServer(folder, signed=0.25) as server:
+    with Noting(folder, signed=3600) as server:
         cube = opened(served(items, server.href), driver(sign=signer(server)))
-        for _ in range(4):
+        # One token a container, until shortly before its hour is over.
+        for passed, asked in ((0, 2), (3200, 2), (150, 4), (3200, 4), (3600, 6)):
+            pass_time(passed)
             assert_same(cube, expected)
-            time.sleep(0.1)
-        assert 2 < tokens(server) < 60
+            assert tokens(server) == asked
+    assert set(statuses) <= {200, 206}
+
+
+def test_signatures_that_expire_on_the_way_are_renewed(
+    folder: Path, items: list[pystac.Item], pass_time: Callable[[float], None]
+) -> None:
+    """They last for a few requests; every read finds one that is good."""
+
+    class Slow(FileServer):
+        def answer(self, request: Request) -> Response:
+            pass_time(60)
+            return super().answer(request)
+
+    expected = opened(items, driver())
+    with Slow(folder, signed=400) as server:
+        cube = opened(served(items, server.href), driver(sign=signer(server)))
+        assert_same(cube, expected)
+        assert tokens(server) > 2
 
 
 def test_a_signature_that_was_revoked_is_made_anew_once(folder: Path, items: list[pystac.Item]) -> None:
@@ -113,6 +151,65 @@ def server_gone() -> str:
         return server.url
 
 
+@pytest.mark.parametrize("kind", [408, 429, 500, 503, "reset", "truncate", "cut", "short"])
+def test_each_fault_of_the_token_service_passes(folder: Path, kind: int | str) -> None:
+    with FileServer(folder, signed=3600, faults=Faults(1.0, (kind,), limit=2)) as server:
+        assert "?se=" in signer(server)(f"{server.url}/S2_1/B04.tif").href
+        assert tokens(server) == 3
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "asked"),
+    [(401, b"", 1), (404, b"", 1), (200, b"{}", 3), (200, b"<html>", 3),
+     (200, b'{"token": "a", "msft:expiry": "soon"}', 3)],
+)  # fmt: skip
+def test_answers_that_are_no_token(folder: Path, status: int, body: bytes, asked: int) -> None:
+    """What is refused is not asked for again; nonsense may come from a proxy, and pass."""
+
+    class Odd(FileServer):
+        def answer(self, request: Request) -> Response:  # noqa: ARG002
+            return Response(status, body)
+
+    with Odd(folder, signed=3600) as server:
+        few = Retry(attempts=3, wait=0.001)
+        one = PlanetaryComputer(server.token_url, server.pattern, few)
+        with pytest.raises(ReadError, match="Cannot sign links of /S2_1"):
+            one(f"{server.url}/S2_1/B04.tif")
+        assert tokens(server) == asked
+
+
+def test_a_token_service_that_never_answers_is_left(folder: Path) -> None:
+    with FileServer(folder, signed=3600, faults=Faults(1.0, ("hang",), hang=300)) as server:
+        few = Retry(attempts=2, wait=0.001)
+        one = PlanetaryComputer(server.token_url, server.pattern, few, timeout=0.2)
+        with pytest.raises(ReadError, match="timed out"):
+            one(f"{server.url}/S2_1/B04.tif")
+        assert server.hanging == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "least"), [("7", 7.0), ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0), ("", 0.0)]
+)
+def test_a_token_service_that_says_when_to_come_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, header: str, least: float
+) -> None:
+    waits: list[float] = []
+
+    class Busy(FileServer):
+        def answer(self, request: Request) -> Response:
+            told = {"Retry-After": header} if header else {}
+            return super().answer(request) if waits else Response(429, b"{}", told)
+
+    monkeypatch.setattr(time, "sleep", waits.append)
+    with Busy(folder, signed=3600) as server:
+        one = PlanetaryComputer(server.token_url, server.pattern, Retry(wait=0.01))
+        signed = one(f"{server.url}/S2_1/B04.tif")
+    assert "?se=" in signed.href
+    assert signed.expires == pytest.approx(time.time() + 3600, abs=60)
+    assert len(waits) == 1
+    assert least <= waits[0] <= max(least, 0.01)
+
+
 def test_only_its_own_links_are_signed(folder: Path) -> None:
     with FileServer(folder, signed=3600) as server:
         one = PlanetaryComputer(token_url=server.token_url)
@@ -132,6 +229,8 @@ def test_only_its_own_links_are_signed(folder: Path) -> None:
         )
         assert "old" not in link
         assert server.requests[0].path.endswith("/token/sentinel2l2a01/sentinel2-l2")
+        one("https://a1.blob.core.windows.net/$root/B04.tif")
+        assert server.requests[1].path.endswith("/token/a1/%24root")
 
 
 def test_the_subscription_key_is_read_where_it_runs(
@@ -149,24 +248,23 @@ def test_the_subscription_key_is_read_where_it_runs(
 
 
 class Counted:
-    """A user's signer, which takes its time."""
+    """A user's signer."""
 
     def __init__(self, lasts: float | None) -> None:
         self.lasts, self.calls = lasts, 0
 
     def __call__(self, href: str) -> Signed:
         self.calls += 1
-        time.sleep(0.05)
         expires = None if self.lasts is None else time.time() + self.lasts
         return Signed(f"{href}?{self.calls}", expires)
 
 
-def test_a_users_signature_is_kept_while_it_lasts() -> None:
+def test_a_users_signature_is_kept_while_it_lasts(pass_time: Callable[[float], None]) -> None:
     ours = Counted(1000)
-    with ThreadPoolExecutor(8) as pool:
-        found = set(pool.map(lambda _: sign(ours, "https://a/b.tif"), range(8)))
+    found = {sign(ours, "https://a/b.tif") for _ in range(3)}
     assert len(found) == 1
-    assert ours.calls == 1
+    (first,) = found
+    assert first.expires == pytest.approx(time.time() + 1000, abs=60)
     assert sign(ours, "https://a/c.tif").href.endswith("?2")
     forget(ours, "https://a/b.tif", Signed("https://a/b.tif?0"))
     assert sign(ours, "https://a/b.tif").href.endswith("?1")
@@ -174,28 +272,73 @@ def test_a_users_signature_is_kept_while_it_lasts() -> None:
     assert sign(ours, "https://a/b.tif").href.endswith("?3")
     at_once = Counted(None)
     assert [sign(at_once, "x").href for _ in range(2)] == ["x?1", "x?2"]
-    brief = Counted(0.1)
-    sign(brief, "x")
-    time.sleep(0.1)
-    assert sign(brief, "x").href == "x?2"
+    # Not to the last second: of a short life the last fifth is not used.
+    brief = Counted(100)
+    for passed, href in ((0, "x?1"), (75, "x?1"), (10, "x?2"), (75, "x?2"), (200, "x?3")):
+        pass_time(passed)
+        assert sign(brief, "x").href == href
+    # Nor of a long one the last five minutes.
+    long = Counted(10_000)
+    for passed, href in ((0, "x?1"), (9_600, "x?1"), (200, "x?2")):
+        pass_time(passed)
+        assert sign(long, "x").href == href
 
 
-def test_a_failing_signer_fails_all_who_wait_and_the_next_may_succeed() -> None:
+def test_not_more_signatures_are_kept_than_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that were used last are."""
+    monkeypatch.setattr(signing, "KEPT", 3)
+    ours = Counted(1000)
+    for href in ("a", "b", "c", "a", "d", "a"):
+        sign(ours, href)
+    assert ours.calls == 4
+    sign(ours, "b")
+    assert ours.calls == 5
+    assert len(signing._KEPT._held) == 3
+
+
+@pytest.fixture
+def waiting(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    """Released by each thread that waits for the signature that another asks for."""
+    semaphore = threading.Semaphore(0)
+
+    class Told(Future[Any]):
+        def result(self, timeout: float | None = None) -> Any:
+            if not self.done():
+                semaphore.release()
+            return super().result(timeout)
+
+    monkeypatch.setattr(signing, "Future", Told)
+    return semaphore
+
+
+def test_threads_wait_for_the_one_that_asks(waiting: threading.Semaphore) -> None:
+    ours = Counted(1000)
+
+    def slow(href: str) -> Signed:
+        assert all(waiting.acquire(timeout=10) for _ in range(7))
+        return ours(href)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: sign(slow, "x"), range(8)))
+    assert {one.href for one in found} == {"x?1"}
+    assert ours.calls == 1
+
+
+def test_a_failing_signer_fails_all_who_wait_and_the_next_may_succeed(
+    waiting: threading.Semaphore,
+) -> None:
     calls: list[str] = []
-    gate = threading.Event()
 
     def moody(href: str) -> Signed:
         calls.append(href)
         if len(calls) == 1:
-            gate.wait(5)
+            assert all(waiting.acquire(timeout=10) for _ in range(2))
             raise OSError("not now")
         return Signed(href + "?ok", time.time() + 1000)
 
     with ThreadPoolExecutor(3) as pool:
-        waiting = [pool.submit(sign, moody, "x") for _ in range(3)]
-        time.sleep(0.1)
-        gate.set()
-        errors = [one.exception() for one in waiting]
+        found = [pool.submit(sign, moody, "x") for _ in range(3)]
+        errors = [one.exception() for one in found]
     assert [str(error) for error in errors] == ["not now"] * 3
     assert len(calls) == 1
     assert sign(moody, "x").href == "x?ok"

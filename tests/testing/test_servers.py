@@ -3,10 +3,13 @@
 import http.client
 import json
 import os
+import socket
+import struct
 import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -88,19 +91,48 @@ def test_faults_come_from_the_seed_in_their_share_up_to_their_limit() -> None:
 def test_it_stops_though_clients_keep_connections_and_answers_hang() -> None:
     """Leaving the block waits for nobody, and leaves no thread."""
     before = set(threading.enumerate())
-    start = time.monotonic()
-    with Echo(faults=Faults(1.0, ("hang",), hang=60, only="hang")) as server:
+    with Echo(faults=Faults(1.0, ("hang",), hang=600, only="hang")) as server:
         client = http.client.HTTPConnection("127.0.0.1", int(server.url.rpartition(":")[2]))
         client.request("GET", "/")
         client.getresponse().read()
         other = http.client.HTTPConnection("127.0.0.1", int(server.url.rpartition(":")[2]))
         other.request("GET", "/hang")
-    while set(threading.enumerate()) - before and time.monotonic() - start < 20:
-        time.sleep(0.01)
+        until(lambda: server.hanging == 1)
+    # Those that serve end though their clients still hold on: none of them hangs for its 600 s.
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert server.hanging == 0
     client.close()
     other.close()
-    assert not set(threading.enumerate()) - before
-    assert time.monotonic() - start < 20
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what other threads do."""
+    while not condition():
+        time.sleep(0.001)
+
+
+def test_it_stops_though_a_client_has_reset_its_connection() -> None:
+    """While the answer was made: nobody has read the reset yet."""
+    done = threading.Event()
+
+    class Slow(Echo):
+        def answer(self, request: Request) -> Response:
+            done.wait(60)
+            return super().answer(request)
+
+    before = set(threading.enumerate())
+    with Slow() as server:
+        client = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
+        client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        until(lambda: bool(server.requests))
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+    done.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(60)
+        assert not thread.is_alive()
 
 
 @pytest.fixture

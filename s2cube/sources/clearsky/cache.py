@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import sys
 import threading
 import time
@@ -16,11 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Final
 
-__all__ = ["Cache", "Slot", "default_folder"]
+from s2cube.errors import ReadError, ServiceError, StoreError
 
-STALE: Final = 3600.0
-"""Seconds for which "there is no imagery" is believed. It costs nothing to hear again, and imagery
-comes later; but within one computation each date should be missing everywhere or nowhere."""
+__all__ = ["Cache", "Note", "Slot", "default_folder"]
+
+LIFETIMES: Final = {"missing": 3600.0, "failed": 86400.0, "unwritten": 86400.0}
+"""Seconds for which a note is believed. That there is no imagery costs nothing to hear again, and
+imagery comes later; but within one computation each date should be missing everywhere or nowhere. What
+may have been counted and did not come is not to be paid again by whatever runs over it."""
 _POLL: Final = 0.05
 _windows = threading.RLock()
 
@@ -37,24 +41,48 @@ def default_folder() -> Path:
     return Path(base) / "s2cube" / "clearsky"
 
 
+@dataclass(frozen=True)
+class Note:
+    """Why there is no file."""
+
+    kind: str
+    """``"missing"`` (no imagery), ``"area"`` or ``"bands"`` (split by them), ``"failed"`` (counted,
+    perhaps, and not come), ``"unwritten"`` (come, and not written)."""
+    text: str = ""
+    """The account that has no imagery, or how it failed."""
+    age: float = 0.0
+    """Seconds since then."""
+
+    def holds(self, account: str) -> bool:
+        """Return whether nothing is to be asked because of it."""
+        mine = self.kind != "missing" or self.text == account
+        return mine and 0 <= self.age < LIFETIMES.get(self.kind, float("inf"))
+
+
 class Slot:
     """One of the requests that may be in flight at a time."""
 
     def __init__(self, cache: "Cache", held: contextlib.ExitStack) -> None:
         self._cache = cache
         self._held = held
+        self._width = 1
 
     def narrow(self) -> None:
-        """Hold one slot more, if one is free, so that fewer requests are in flight."""
-        for path in self._cache.slot_files():
-            if (file := _try_lock(path)) is not None:
-                self._held.callback(_unlock, file)
-                return
+        """Hold twice as many slots, all in the end: then nothing else is in flight.
+
+        What it holds is let go first, and slots are taken in one order: so two that want several wait
+        for each other in turn, and not for ever.
+        """
+        self._held.close()
+        slots = self._cache.slot_files()
+        self._width = min(2 * self._width, len(slots))
+        for path in slots[: self._width]:
+            self._held.enter_context(_locked(path))
 
 
 @dataclass(frozen=True)
 class Cache:
-    """The downloads from one host."""
+    """The downloads from one service."""
 
     folder: Path
     connections: int
@@ -62,29 +90,49 @@ class Cache:
 
     def path(self, key: str) -> Path:
         """Return where the download `key` is, once it is there."""
-        return self.folder / key[:2] / f"{key}.tif"
+        return self.folder / f"{key}.tif"
 
-    def note(self, key: str) -> str:
-        """Return why there is no download `key`: ``"missing"``, ``"area"``, ``"bands"``, else empty."""
-        path = self._note(key)
+    def kin(self, key: str) -> Iterator[tuple[Any, Path]]:
+        """Yield what differs from `key` in area and bands only: what was asked for, and its file."""
+        for told in sorted(self.path(key).parent.glob("*.json")):
+            if (path := told.with_suffix(".tif")).exists():
+                # Else somebody wrote, or removed, it meanwhile.
+                with contextlib.suppress(OSError, ValueError):
+                    yield json.loads(told.read_bytes()), path
+
+    def note(self, key: str) -> Note | None:
+        """Return why there is no download `key`, of whatever age; None if nothing is known."""
+        path = self.note_file(key)
         try:
-            told = path.read_text()
-            age = time.time() - path.stat().st_mtime
-        except OSError:
-            return ""
-        return "" if told == "missing" and not 0 <= age < STALE else told
+            told = json.loads(path.read_bytes())
+            return Note(str(told["kind"]), str(told["text"]), time.time() - path.stat().st_mtime)
+        except (OSError, ValueError, LookupError, TypeError):
+            return None
 
-    def write_note(self, key: str, told: str) -> None:
-        """Note why there is no download `key`: nothing is there, or it was split."""
-        _put(self._note(key), lambda file: file.write(told.encode()))
+    def write_note(self, key: str, note: Note) -> None:
+        """Note why there is no download `key`."""
+        words = json.dumps({"kind": note.kind, "text": note.text}, indent=1).encode()
+        _put(self.note_file(key), lambda file: file.write(words))
 
-    def _note(self, key: str) -> Path:
+    def note_file(self, key: str) -> Path:
+        """Return where such a note is."""
         return self.path(key).with_suffix(".note")
+
+    def check_room(self, size: int) -> None:
+        """Raise where the disk has no room for a download of at most `size` bytes."""
+        with _ours(self.folder):
+            free = shutil.disk_usage(self.folder).free
+        if free < size:
+            raise StoreError(
+                f"A download may take {size / 1e6:.0f} MB, and the folder for ClearSKY's downloads, "
+                f"{self.folder}, has room for {free / 1e6:.0f} MB. It was not asked for: make room, or "
+                "give another folder as cache=."
+            )
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[None]:
         """Let one thread of one process at a time deal with the download `key`."""
-        with _locked(self.folder / "locks" / key):
+        with _locked((self.folder / "locks" / key).with_suffix(".lock")):
             yield
 
     @contextlib.contextmanager
@@ -115,32 +163,49 @@ class Cache:
         """
         path = self.path(key)
         # Who left these was killed: the lock is ours.
-        for partial in path.parent.glob(f".{key}.*.partial"):
-            partial.unlink(missing_ok=True)
+        with _ours(path):
+            for partial in path.parent.glob(f".{path.stem}.*.partial"):
+                partial.unlink(missing_ok=True)
         words = json.dumps(json.loads(identity), indent=1).encode()
         _put(path.with_suffix(".json"), lambda file: file.write(words))
         _put(path, lambda file: write(file, Path(file.name)))
-        self._note(key).unlink(missing_ok=True)
+        with _ours(path):
+            self.note_file(key).unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _ours(path: Path) -> Iterator[None]:
+    """Let what fails on our own disk come out as such: no fault of the service's, and not repeated."""
+    try:
+        yield
+    except (ReadError, ServiceError, StoreError):
+        raise  # of what is done meanwhile; these are OSErrors too
+    except OSError as error:
+        raise StoreError(
+            f"The folder for ClearSKY's downloads cannot be used: {path} ({error.strerror or error}). "
+            "Give one that can be written, with room, on a disk that knows file locks, as cache=."
+        ) from None
 
 
 def _put(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Put a file so that it is there whole or not at all, and stays when power fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
-    try:
-        with open(partial, "w+b") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    if os.name != "nt":  # Windows cannot open folders, and needs no such call
-        handle = os.open(path.parent, os.O_RDONLY)
+    with _ours(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.partial")
         try:
-            os.fsync(handle)
+            with open(partial, "w+b") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, path)
         finally:
-            os.close(handle)
+            partial.unlink(missing_ok=True)
+        if os.name != "nt":  # Windows cannot open folders, and needs no such call
+            handle = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
 
 @contextlib.contextmanager
@@ -151,11 +216,15 @@ def _locked(path: Path) -> Iterator[None]:
         return
     import fcntl
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Lock files stay: one that is removed can be locked twice, under its old and its new inode.
-    file = open(path, "ab")  # noqa: SIM115
+    with _ours(path):
+        file = _opened(path)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError:
+            file.close()
+            raise
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)
         yield
     finally:
         _unlock(file)
@@ -163,17 +232,24 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _try_lock(path: Path) -> IO[bytes] | None:
     """Return a file that holds the lock until it is unlocked; None where another holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, "ab")  # noqa: SIM115
-    if os.name != "nt":
-        import fcntl
+    with _ours(path):
+        file = _opened(path)
+        if os.name != "nt":
+            import fcntl
 
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
-            return None
-    return file
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                file.close()
+                if isinstance(error, BlockingIOError):
+                    return None
+                raise
+        return file
+
+
+def _opened(path: Path) -> IO[bytes]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return open(path, "ab")
 
 
 def _unlock(file: IO[bytes]) -> None:

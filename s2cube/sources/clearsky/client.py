@@ -1,26 +1,26 @@
 """The service over HTTP: one exchange, what its answer means, and when it is asked again.
 
 What is free is asked again until it answers, within bounds. What costs is asked again as long as the
-service cannot have counted it; where it may have (the answer broke off, or never came), once more.
+service cannot have counted it; where it may have (the answer broke off or never came, or a gateway
+answered in its place), once more.
 """
 
-import http.client
 import json
 import random
-import shutil
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import IO, Any, Final
-from urllib.parse import urlsplit
+from dataclasses import dataclass
+from typing import IO, Any, Final, TypeVar
+from urllib.parse import quote, urlsplit
 
 from s2cube.errors import CubeError, ReadError, ServiceError
-from s2cube.sources.clearsky.key import VARIABLE, conceal, key_of
+from s2cube.sources.clearsky.exchange import IMAGE_TIMEOUT, TIMEOUT, Fault, Reply, exchange, unsafe
+from s2cube.sources.clearsky.key import VARIABLE, account_of, conceal, key_of
 
 __all__ = [
     "BASE_URL",
+    "LostError",
     "MissingError",
     "NoCreditError",
     "Service",
@@ -40,14 +40,14 @@ the second time a cable that breaks would end a run, with more it could use up a
 FIRST_WAIT = 0.5
 """Seconds before the second attempt; each further one waits twice as long."""
 LONGEST_WAIT: Final = 30.0
-TIMEOUT: Final = 60.0
-"""Seconds of silence after which a connection is given up."""
-IMAGE_TIMEOUT: Final = 600.0
-"""The same while an image is made."""
+_SHOWN: Final = 400
+"""Characters of what the service says that an error shows."""
 _ENOUGH: Final = 1_000_000
 """Bytes of what should be an image and is none that are looked at."""
 _MAGIC: Final = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 """How TIFF and BigTIFF begin."""
+
+T = TypeVar("T")
 
 
 class MissingError(Exception):
@@ -63,34 +63,16 @@ class TooMuchError(Exception):
         """``"area"`` or ``"bands"``."""
 
 
+class LostError(ReadError):
+    """No image came, and the service may have counted a download."""
+
+
 class NoCreditError(ServiceError):
     """The account's credits do not suffice (code 994)."""
 
 
 class UnknownPathError(ServiceError):
     """The service has no such path or identifier (404)."""
-
-
-@dataclass(frozen=True)
-class Fault:
-    """An exchange that failed and may succeed when repeated."""
-
-    text: str
-    counts: bool = False
-    """Whether the service may have counted it as a download."""
-    throttled: bool = False
-    """Whether the service wants less at a time."""
-    after: float = 0.0
-    """Seconds that it asks to wait."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer; the body of an image went to its file."""
-
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
 
 
 Outcome = Any
@@ -105,23 +87,40 @@ class Service:
     """Without a slash at the end."""
     handle: str
     """Of the key, see :mod:`s2cube.sources.clearsky.key`."""
+    account: str
+    """A random name for the key, of the process that opened: accounts do not have the same imagery."""
 
     @property
     def host(self) -> str:
         """Name of the host, without the port."""
         return urlsplit(self.url).hostname or ""
 
-    def ask(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """Return the ``Data`` of a call that costs nothing.
+    @property
+    def place(self) -> str:
+        """Host, port and path, as the name of a folder: what is served elsewhere is something else."""
+        return quote(self.url.partition("://")[2], safe="")
+
+    def ask(self, path: str, body: Mapping[str, Any] | None, read: Callable[[Any], T]) -> T:
+        """Return what `read` makes of the ``Data`` of a call that costs nothing.
 
         Raises
         ------
         ServiceError
-            The service refuses; repeating would not help.
+            The service refuses, or answers something else than it should: repeating would not help.
         ReadError
             It cannot be reached, or goes on failing.
         """
-        return self._persist(path, lambda: self._ask(path, body))
+        from shapely.errors import ShapelyError
+
+        data = self._persist(path, lambda: self._ask(path, body))
+        try:
+            return read(data)
+        except (AttributeError, LookupError, TypeError, ValueError, ShapelyError) as error:
+            reason = conceal(f"{type(error).__name__}: {error}", self.handle)[:_SHOWN]
+        raise ServiceError(
+            f"{self.host} answered what it should not to {path} ({reason}). Nothing was paid for by "
+            "this; if base_url= is right, the service has changed."
+        )
 
     def save(
         self,
@@ -144,8 +143,12 @@ class Service:
         ------
         ServiceError, MissingError, TooMuchError
             The service refuses; nothing was counted.
+        LostError
+            No whole image came, and it may have been counted.
         ReadError
             No whole image came.
+        OSError
+            `file` could not be written.
         """
         self._persist(path, lambda: self._save(path, body, file, check), throttled)
 
@@ -173,73 +176,70 @@ class Service:
             risked += outcome.counts
             if risked >= RISKED or attempt >= (THROTTLED_ATTEMPTS if outcome.throttled else ATTEMPTS):
                 break
-            if outcome.throttled:
-                throttled()
             wait = min(LONGEST_WAIT, FIRST_WAIT * 2 ** (attempt - 1))
             # Jitter: else all that were turned away together come back together.
             time.sleep(max(min(outcome.after, LONGEST_WAIT), wait * random.uniform(0.5, 1)))  # noqa: S311
-        counted = (
-            " The service may have counted it as a download, so it was asked no more than twice; "
-            "computing again asks again."
-            if risked
-            else ""
-        )
-        raise ReadError(
+            if outcome.throttled:
+                throttled()
+        told = (
             f"ClearSKY did not deliver ({attempt} attempts at {self.host}{what.partition('?')[0]}): "
-            f"{outcome.text}.{counted}"
+            f"{outcome.text}."
         )
+        if risked or outcome.issued:
+            times = ", twice" if risked == RISKED else ""
+            raise LostError(f"{told} The service may have counted it as a download{times}.")
+        raise ReadError(told)
 
     def _request(self, path: str, body: Mapping[str, Any] | None) -> urllib.request.Request:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}{path}", data)  # noqa: S310 - checked by `service`
         request.add_header("Content-Type", "application/json")
-        # Unredirected: urllib would take any other header along to wherever it is sent.
-        request.add_unredirected_header("X-API-KEY", key_of(self.handle))
+        request.add_header("X-API-KEY", key_of(self.handle))
         return request
 
-    def _ask(self, path: str, body: Mapping[str, Any] | None) -> Outcome:
-        reply = _exchange(self._request(path, body), TIMEOUT)
+    def _ask(self, path: str, body: Mapping[str, Any] | None, *, counts: bool = False) -> Outcome:
+        reply = exchange(self._request(path, body), TIMEOUT, counts=counts)
         if isinstance(reply, Fault):
             return reply
         envelope = _envelope(reply.body)
         if reply.status == 200 and envelope is None:
-            return Fault(f"the answer is no JSON but {len(reply.body)} bytes of something else")
+            return Fault(f"the answer is no JSON but {len(reply.body)} bytes of something else", counts)
         if reply.status == 200 and envelope is not None and envelope.get("Succeeded", True):
             return envelope.get("Data")
-        return self._verdict(reply, envelope)
+        return self._verdict(reply, envelope, counts=counts)
 
     def _save(
         self, path: str, body: Mapping[str, Any], file: IO[bytes], check: Callable[[], str]
     ) -> Outcome:
-        reply = _exchange(self._request(path, body), IMAGE_TIMEOUT, file)
+        reply = exchange(self._request(path, body), IMAGE_TIMEOUT, file, counts=True)
         if isinstance(reply, Fault):
             return reply
         if reply.status != 200:
-            return self._verdict(reply, _envelope(reply.body))
+            return self._verdict(reply, _envelope(reply.body), counts=True)
         return self._image(file, check)
 
     def _save_link(
         self, path: str, file: IO[bytes], check: Callable[[], str], links: list[str]
     ) -> Outcome:
         if not links:
-            data = self._ask(path, None)
+            data = self._ask(path, None, counts=True)
             if isinstance(data, (Fault, Exception)):
                 return data
-            link = str((data or {}).get("FileAzureSasUri", ""))
-            if problem := _unsafe(link):
+            link = str(data.get("FileAzureSasUri", "")) if isinstance(data, dict) else ""
+            if problem := unsafe(link):
                 return ServiceError(f"ClearSKY answered {path} with a link that {problem}.")
             links.append(link)
-        reply = _exchange(urllib.request.Request(links[0]), IMAGE_TIMEOUT, file)  # noqa: S310 - checked
+        reply = exchange(urllib.request.Request(links[0]), IMAGE_TIMEOUT, file)  # noqa: S310 - checked
         where = f"the signed link to {urlsplit(links[0]).hostname}"
         if isinstance(reply, Fault):
-            return Fault(f"{where}: {reply.text}")
+            return Fault(f"{where}: {reply.text}", issued=True)
         if reply.status != 200:
             expired = reply.status in (401, 403, 404, 410)
             if expired:
                 links.clear()
-            return Fault(f"{where} answered {reply.status}", counts=expired)
+            return Fault(f"{where} answered {reply.status}", counts=expired, issued=True)
         outcome = self._image(file, check)
-        return Fault(outcome.text) if isinstance(outcome, Fault) else outcome
+        return Fault(outcome.text, issued=True) if isinstance(outcome, Fault) else outcome
 
     def _image(self, file: IO[bytes], check: Callable[[], str]) -> Outcome:
         """Look at what came with status 200: an image, or an error in disguise."""
@@ -247,27 +247,35 @@ class Service:
         start = file.read(_ENOUGH)
         if start[:4] not in _MAGIC or len(start) < 8:
             if (envelope := _envelope(start)) is not None and not envelope.get("Succeeded", False):
-                verdict = self._verdict(Reply(400, body=start), envelope)
+                verdict = self._verdict(Reply(400, body=start), envelope, counts=True)
                 if not isinstance(verdict, ServiceError) or _code(envelope):
                     return verdict
             return Fault(f"the answer is no TIFF but {len(start)} bytes of something else", counts=True)
         problem = check()
         return Fault(f"the image is damaged: {problem}", counts=True) if problem else None
 
-    def _verdict(self, reply: Reply, envelope: Mapping[str, Any] | None) -> Outcome:
+    def _verdict(self, reply: Reply, envelope: Mapping[str, Any] | None, *, counts: bool) -> Outcome:
         """Tell what an answer that is no success means."""
         status = reply.status
+        if 300 <= status < 400:
+            return ServiceError(
+                f"{self.host} answers with a redirection ({status}). It was not followed: the key goes "
+                f"to no other address, and nothing is paid twice. Is base_url={self.url} right?"
+            )
         if status in (401, 403):
             return ServiceError(
                 f"ClearSKY refuses the API key ({status}): it is wrong, or has no right to this. It was "
                 f"taken from api_key= or, where that is not given, from {VARIABLE}."
             )
-        told = conceal(_told(reply, envelope), self.handle)
+        # The key first: cut through, it would not be found.
+        told = conceal(_told(reply, envelope), self.handle)[:_SHOWN]
         code = _code(envelope)
         if status == 429 or code == 1003:
             return Fault(f"too many requests at a time ({told})", False, True, _after(reply))
         if status >= 500 or status == 408:
-            return Fault(f"status {status} ({told})", after=_after(reply))
+            # 503 turns away before any work, as 429 does; else a gateway may have given up waiting for
+            # what the service went on to make.
+            return Fault(f"status {status} ({told})", counts and status != 503, after=_after(reply))
         if status == 400 and envelope is None:
             return Fault(f"status 400 without an explanation ({told})")
         if code == 1002:
@@ -294,65 +302,12 @@ def service(base_url: str | None, handle: str) -> Service:
     """Return the service at `base_url`; raise where the key could be overheard on the way there."""
     url = (base_url or BASE_URL).rstrip("/")
     parts = urlsplit(url)
-    if problem := _unsafe(url):
+    if problem := unsafe(url):
         raise CubeError(f"base_url= is the address of a ClearSKY service; this one {problem}.")
     if parts.username or parts.password or parts.query or parts.fragment:
         # Whatever is in it would go into graphs and errors.
         raise CubeError("base_url= holds a user, a query or a fragment: give scheme, host and path.")
-    return Service(url, handle)
-
-
-def _unsafe(url: str) -> str:
-    """Tell why nothing is fetched from `url`, empty if it is safe."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        return "is no URL"
-    if parts.scheme not in ("https", "http") or not host:
-        return "is no http(s) URL"
-    if parts.scheme == "http" and host not in ("127.0.0.1", "localhost", "::1"):
-        return "is not encrypted (http), which is for this machine only: use https"
-    return ""
-
-
-def _exchange(
-    request: urllib.request.Request, timeout: float, file: IO[bytes] | None = None
-) -> Reply | Fault:
-    """Make one exchange; a good body goes into `file` where there is one."""
-    counts = file is not None
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:  # noqa: S310
-            return _received(answer, file)
-    except urllib.error.HTTPError as error:
-        with error:
-            status, headers = error.code, dict(error.headers.items())
-            try:
-                return Reply(status, headers, error.read())
-            except (OSError, http.client.HTTPException):
-                return Fault(f"status {status}, whose explanation broke off")
-    except urllib.error.URLError as error:
-        # urllib wraps what fails until the request is sent, and only that.
-        return Fault(f"cannot connect: {error.reason}")
-    except TimeoutError:
-        return Fault(f"no answer within {timeout:g} seconds", counts)
-    except (OSError, http.client.HTTPException) as error:
-        return Fault(f"the connection broke ({type(error).__name__})", counts)
-
-
-def _received(answer: Any, file: IO[bytes] | None) -> Reply | Fault:
-    headers = dict(answer.headers.items())
-    if file is None:
-        return Reply(answer.status, headers, answer.read())
-    file.seek(0)
-    file.truncate()
-    shutil.copyfileobj(answer, file, 1 << 20)
-    file.flush()
-    length = answer.headers.get("Content-Length")
-    # Read in pieces, http.client takes a body that breaks off for its end.
-    if length is not None and file.tell() != int(length):
-        return Fault(f"the answer broke off after {file.tell()} of {length} bytes", counts=True)
-    return Reply(answer.status, headers)
+    return Service(url, handle, account_of(handle))
 
 
 def _envelope(body: bytes) -> Mapping[str, Any] | None:
@@ -378,7 +333,7 @@ def _fields(envelope: Mapping[str, Any] | None) -> Mapping[str, Any]:
 def _told(reply: Reply, envelope: Mapping[str, Any] | None) -> str:
     """Return what an answer says, on one line."""
     if envelope is None:
-        return " ".join(reply.body[:200].decode(errors="replace").split()) or "no explanation"
+        return " ".join(reply.body.decode(errors="replace").split()) or "no explanation"
     error = envelope.get("Error")
     message = error.get("Message") if isinstance(error, dict) else envelope.get("title")
     fields = [

@@ -80,13 +80,14 @@ def open_clearsky(
         where there are some on this grid and no index is asked for. ``"tile2024"``: tiles of the
         service of early 2024, fetched by signed links.
     api_key
-        By default, that of the environment variable ``CLEARSKY_API_KEY``. It is in no graph, pickle,
-        file or message; workers of the Dask client that is there now are told.
+        By default, that of the environment variable ``CLEARSKY_API_KEY``. It is in no graph, file or
+        message; workers of the Dask client that is there now are told. Its scheduler then holds it, so
+        whoever else may use that cluster can read it: on one that is shared, set the variable.
     base_url
         Of the service.
     cache
         Folder of the downloads. By default, in the user's cache folder. On a cluster, one that all
-        workers see: else each machine pays.
+        workers see. What it holds of an area and bands serves smaller areas and fewer bands, too.
     chunks
         Dask chunks; None downloads and reads everything now.
     on_read_error
@@ -98,8 +99,9 @@ def open_clearsky(
     xarray.Dataset
         A cube: float32 reflectance, indices (float32, -1 to 1, named ``"B08_B04"``), ``status`` (uint8:
         clear, no data, unread), ``provenance`` (uint8: predicted by a network, 255 where there is
-        nothing). ``time`` is the date at 00:00, ``sensor`` is ``"clearsky"``. Dates of the period
-        without imagery of the whole area are in the attribute ``missing_dates``.
+        nothing). ``time`` is the date at 00:00, ``sensor`` is ``"clearsky"``. Dates of the period for
+        which the service has no imagery of the whole area are in the attribute ``missing_dates``, but
+        not those that turn out to have none when they are computed.
 
     Raises
     ------
@@ -111,6 +113,8 @@ def open_clearsky(
         The service refuses: the key, the request; on computing, also the credits or the order.
     ReadError
         The service cannot be reached; on computing, an image did not come whole.
+    StoreError
+        On computing: `cache` cannot be written, has no room, or is not seen by all workers.
 
     Notes
     -----
@@ -118,9 +122,10 @@ def open_clearsky(
     offset is added. Open water is no data. The service lists its B8 at 732 nm; Sentinel-2's B08 is at
     833 nm.
 
-    A download that breaks off, or whose answer never comes, may have been counted: it is asked for
-    once more, then raises. A date that turns out to have no imagery when it is computed is no data, and
-    asked for again after an hour.
+    A download that breaks off, or for which a gateway answers (5xx but 503), may have been counted: it
+    is asked for once more. Then it fails, and is not asked for again for a day, whatever runs over it;
+    the error names the note to remove for that. A date that turns out to have no imagery when it is
+    computed is no data, and asked for again after an hour, or by another process.
 
     Examples
     --------

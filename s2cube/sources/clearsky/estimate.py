@@ -1,10 +1,11 @@
 """What a cube of ClearSKY Vision costs, before it does."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from s2cube.sources.clearsky.fetch import parts_of
 from s2cube.sources.clearsky.opening import Opening, Product, prepare
 from s2cube.sources.clearsky.request import CompositePlan, Download, square_km
 from s2cube.sources.clearsky.tiles import TilePlan
@@ -17,7 +18,7 @@ __all__ = ["ClearSkyEstimate", "estimate_clearsky"]
 
 @dataclass(frozen=True)
 class ClearSkyEstimate:
-    """What computing a cube of ClearSKY will ask for and cost."""
+    """What computing a cube of ClearSKY will ask for and cost. It prints as a table."""
 
     product: str
     """``"composite"``, ``"tile"``, ``"minitile"`` or ``"tile2024"``."""
@@ -33,6 +34,19 @@ class ClearSkyEstimate:
     """Those that are on disk already, and cost nothing."""
     credits: float | None
     """Of the others, as the service estimates it; None where it does not (tiles)."""
+
+    def _rows(self) -> Iterator[tuple[str, str]]:
+        yield "product", self.product
+        yield "dates", _span(self.dates)
+        if self.missing:
+            yield "missing", _span(self.missing)
+        yield "area", "unknown" if self.area_km2 is None else f"{self.area_km2:.2f} km² a date"
+        cached = f", {self.cached} of them on disk" if self.cached else ""
+        yield "downloads", f"{self.requests}{cached}"
+        yield "credits", "not told by the service" if self.credits is None else f"{self.credits:.1f}"
+
+    def __repr__(self) -> str:
+        return "\n".join(f"{name + ':':<11}{text}" for name, text in self._rows())
 
 
 def estimate_clearsky(
@@ -95,11 +109,12 @@ def estimate_clearsky(
     )
     plan = opening.plan
     asked = [
-        plan.download(date, number)
+        part
         for date in opening.dates
         for number in range(len(plan.windows(date)))
+        for part in parts_of(opening.cache, plan, plan.download(date, number))
     ]
-    waiting = [download for download in asked if not opening.cache.path(download.key).exists()]
+    waiting = [download for download, found in asked if found is None]
     area = None
     if isinstance(plan, CompositePlan):
         area = sum(square_km(plan.grid, window) for window in {window for window, _ in plan.pieces})
@@ -116,6 +131,12 @@ def estimate_clearsky(
     )
 
 
+def _span(dates: Sequence[str]) -> str:
+    if len(dates) < 2:
+        return dates[0] if dates else "none"
+    return f"{len(dates)} from {min(dates)} to {max(dates)}"
+
+
 def _credits(opening: Opening, waiting: Sequence[Download]) -> float | None:
     """Return the credits of downloads, as the service estimates them."""
     if not isinstance(opening.plan, CompositePlan):
@@ -125,6 +146,9 @@ def _credits(opening: Opening, waiting: Sequence[Download]) -> float | None:
     for download in waiting:
         what = download.window, download.holds
         if what not in prices:
-            told = opening.service.ask(f"{download.path}/estimate", opening.plan.body(download))
-            prices[what] = float(told["CreditEstimate"])
+            prices[what] = opening.service.ask(
+                f"{download.path}/estimate",
+                opening.plan.body(download),
+                lambda told: float(told["CreditEstimate"]),
+            )
     return float(sum(prices[download.window, download.holds] for download in waiting))

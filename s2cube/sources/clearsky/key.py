@@ -12,12 +12,13 @@ from typing import Any, Final
 
 from s2cube.errors import ServiceError
 
-__all__ = ["VARIABLE", "conceal", "give", "key_of", "share"]
+__all__ = ["VARIABLE", "account_of", "conceal", "give", "key_of", "share"]
 
 VARIABLE: Final = "CLEARSKY_API_KEY"
 """Environment variable that holds the key where none is given."""
 
 _given: dict[str, str] = {}
+_accounts: dict[str, str] = {}
 
 
 def give(api_key: str | None) -> str:
@@ -55,6 +56,11 @@ def key_of(handle: str) -> str:
             f"to be there before the cube is opened; or set {VARIABLE} where the workers run."
         )
     raise ServiceError(f"No ClearSKY key: set the environment variable {VARIABLE}, or pass api_key=.")
+
+
+def account_of(handle: str) -> str:
+    """Return a random name for the key behind `handle`, the same throughout this process."""
+    return _accounts.setdefault(key_of(handle), uuid.uuid4().hex)
 
 
 def _checked(key: object, where: str) -> str:

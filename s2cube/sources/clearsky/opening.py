@@ -1,7 +1,7 @@
 """What opening and estimating have in common: grid, limits, dates, and the plan of downloads."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -17,6 +17,7 @@ from s2cube.sources.clearsky.request import (
     Limits,
     Plan,
     check_grid,
+    day_of,
     in_order,
     index_parts,
     outline,
@@ -46,6 +47,9 @@ _START: Final = np.datetime64("2015-06-23", "D")
 """Launch of Sentinel-2A: an open start."""
 _ENOUGH: Final = 0.999
 """Share of the area that makes a date complete; the rest is rounding."""
+
+_Place = tuple[Any, list[str]]
+"""An outline (shapely), and the dates of which there is imagery."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def prepare(
     key.share(seen.handle)
     limits = _limits(seen)
     folder = default_folder() if cache is None else Path(cache).expanduser().absolute()
-    store = Cache(folder / seen.host.replace(":", "_"), limits.connections)
+    store = Cache(folder / seen.place, limits.connections)
     if product == "tile2024":
         _no_indices(names)
         images = find_images(seen, grid, f"{first}T00:00:00Z", f"{last}T23:59:59Z")
@@ -142,10 +146,10 @@ def _days(datetime: Any) -> tuple[np.datetime64, np.datetime64]:
 def _limits(seen: Service) -> Limits:
     """Return the account's limits, of either generation of the service."""
     try:
-        return Limits.of(seen.ask("/api/account/info"))
+        return seen.ask("/api/account/info", None, Limits.of)
     except UnknownPathError:
         pass  # that of 2024
-    return Limits.of(seen.ask("/api/apikey/info"))
+    return seen.ask("/api/apikey/info", None, Limits.of)
 
 
 def _available(
@@ -157,26 +161,25 @@ def _available(
     constellations: Sequence[str] | None,
 ) -> tuple[tuple[str, ...], list[str], list[str]]:
     """Return the constellations, the dates with imagery of all the area, and those with some of it."""
-    data = seen.ask(
+    told = seen.ask(
         "/api/satelliteimages/search/available",
         {
             "Wkt": outline(grid, whole(grid)),
             "From": f"{first}T00:00:00Z",
             "Until": f"{last}T23:59:59Z",
         },
+        _imagery,
     )
-    told = (data or {}).get("ModelImageDates", [])
-    by_set: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
-    for entry in told:
-        if entry["Model"] == model:
-            by_set.setdefault(tuple(sorted(entry["SatelliteConstellations"])), []).extend(
-                entry["DatesByGeog"]
-            )
+    by_set: dict[tuple[str, ...], list[_Place]] = {}
+    for made_by, made_from, places in told:
+        if made_by == model:
+            by_set.setdefault(made_from, []).extend(places)
     asked = None if constellations is None else tuple(sorted(constellations))
     if asked is not None:
         by_set = {asked: by_set[asked]} if asked in by_set else {}
     if not by_set:
-        there = sorted({f"{e['Model']} ({', '.join(e['SatelliteConstellations'])})" for e in told})
+        ways = {f"{made_by} ({', '.join(made_from)})" for made_by, made_from, _ in told}
+        there = [key.conceal(way, seen.handle) for way in sorted(ways)]
         of = f" of {', '.join(asked)}" if asked else ""
         raise CatalogError(
             f"ClearSKY has no imagery of model {model!r}{of} for you here from {first} to {last}; there "
@@ -191,21 +194,37 @@ def _available(
     return used, *_complete(places)
 
 
-def _complete(places: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+def _imagery(data: Any) -> list[tuple[str, tuple[str, ...], list[_Place]]]:
+    """Read the answer of the search for imagery: model, constellations, and where and when."""
+    import shapely
+
+    return [
+        (
+            str(entry["Model"]),
+            tuple(sorted(map(str, entry["SatelliteConstellations"]))),
+            [
+                (shapely.from_wkt(place["Wkt"]), [day_of(date) for date in place["Dates"]])
+                for place in entry["DatesByGeog"]
+            ],
+        )
+        for entry in (data or {}).get("ModelImageDates", [])
+    ]
+
+
+def _complete(places: Sequence[_Place]) -> tuple[list[str], list[str]]:
     """Return the dates that all of the area with imagery has, and those that any of it has."""
     import shapely
 
     by_date: dict[str, list[Any]] = {}
-    for place in places:
-        shape = shapely.from_wkt(place["Wkt"])
-        for date in place["Dates"]:
-            by_date.setdefault(str(date)[:10], []).append(shape)
+    for shape, dates in places:
+        for date in dates:
+            by_date.setdefault(date, []).append(shape)
     full = shapely.union_all([shape for shapes in by_date.values() for shape in shapes]).area
     # Many dates share one shape; unions of one are free.
-    dates = [
+    complete = [
         date for date, shapes in by_date.items() if shapely.union_all(shapes).area >= _ENOUGH * full
     ]
-    return sorted(dates), sorted(by_date)
+    return sorted(complete), sorted(by_date)
 
 
 def _sorted_out(

@@ -1,5 +1,6 @@
 """What is asked for: bands and indices, the grid, and the composites that make up a date."""
 
+import datetime
 import hashlib
 import json
 import re
@@ -14,8 +15,9 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 __all__ = [
-    "CompositePlan", "Download", "Limits", "Plan", "Window", "check_grid", "edges", "identity_of",
-    "in_order", "index_parts", "offered", "outline", "service_name", "square_km", "wanted", "whole",
+    "CompositePlan", "Download", "Limits", "Plan", "Window", "check_grid", "day_of", "edges",
+    "identity_of", "in_order", "index_parts", "offered", "outline", "output_name", "service_name",
+    "square_km", "wanted", "whole",
 ]  # fmt: skip
 
 BANDS: Final = ("B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12")
@@ -69,13 +71,17 @@ class Download:
     """Its bands and indices, in order."""
     window: Window
     """Where in the grid its pixels lie."""
+    size: int
+    """Bytes of its pixels, more than which it hardly takes; 0 where that is not known."""
     tile: str = ""
     """Guid of the tile or id of the image; empty for a composite, which must hold all of `window`."""
 
     @property
     def key(self) -> str:
-        """Its name in the cache."""
-        return hashlib.sha256(self.identity.encode()).hexdigest()
+        """Its name in the cache: one folder for all that differ in area and bands only, and a file."""
+        told = json.loads(self.identity)
+        kin = json.dumps({name: told[name] for name in sorted(set(told) - {"edges", "Bandnames"})})
+        return f"{self.date}-{_digest(kin)[:16]}/{_digest(self.identity)}"
 
 
 class Plan(Protocol):
@@ -89,6 +95,10 @@ class Plan(Protocol):
     def outputs(self) -> tuple[str, ...]:
         """Bands and indices, in the order of the service."""
 
+    @property
+    def factor(self) -> int:
+        """Pixels of a download along a side of one of the grid."""
+
     def windows(self, date: str) -> Sequence[Window]:
         """Return where the downloads of a date may have pixels, the best first."""
 
@@ -101,12 +111,27 @@ class Plan(Protocol):
     def halves(self, download: Download, what: str) -> list[Download]:
         """Return downloads that hold the same in pieces, split by ``"area"`` or ``"bands"``."""
 
+    def holder(self, told: Any, download: Download) -> Download | None:
+        """Return the download of the identity `told` if it holds all of `download`, else None."""
+
+
+def day_of(told: object) -> str:
+    """Return the date that a time of the service begins with; raise ValueError where it is none."""
+    return datetime.date.fromisoformat(str(told)[:10]).isoformat()
+
 
 def service_name(output: str) -> str:
     """Return what the service calls a band or an index: ``"B2"``, ``"[B8_B4]"``."""
     if parts := index_parts(output):
         return f"[{service_name(parts[0])}_{service_name(parts[1])}]"
     return "B" + output[1:].lstrip("0")
+
+
+def output_name(word: str) -> str:
+    """Return what we call a band or an index of the service, empty if it is none."""
+    if parts := index_parts(word):
+        return "_".join(parts)
+    return schema.find_band(word.strip()) or ""
 
 
 def index_parts(output: str) -> tuple[str, str] | None:
@@ -176,10 +201,13 @@ def check_grid(grid: "GeoBox") -> None:
     if step not in RESOLUTIONS or abs(a - step) > _HAIR:
         raise CubeError(f"ClearSKY has pixels of {', '.join(map(str, RESOLUTIONS))} m, not {a:g} m.")
     if any(abs(edge - step * round(edge / step)) > _HAIR for edge in (c, f)):
+        from odc.geo.geobox import GeoBox
+
+        around = GeoBox.from_bbox(grid.boundingbox, resolution=step).boundingbox
         raise CubeError(
             f"The grid's corner ({c:.12g}, {f:.12g}) is no multiple of its pixel size {step}, as "
-            "ClearSKY's are: it could be met only by moving pixels. Take the area with bbox=, or a "
-            "geobox whose edges are multiples."
+            "ClearSKY's are: it could be met only by moving pixels. Open all on the grid around it: "
+            f"GeoBox.from_bbox({tuple(map(round, around.bbox))}, 'EPSG:{crs.epsg}', resolution={step})."
         )
 
 
@@ -260,6 +288,11 @@ class CompositePlan:
         pieces = tuple((window, group) for window in sorted(windows) for group in groups)
         return cls(grid, outputs, model, constellations, pieces)
 
+    @property
+    def factor(self) -> int:
+        """One: they come on the grid."""
+        return 1
+
     def windows(self, date: str) -> list[Window]:  # noqa: ARG002 - all dates are alike
         """Return the windows of the composites."""
         return [window for window, _ in self.pieces]
@@ -278,6 +311,23 @@ class CompositePlan:
             raise ServiceError("ClearSKY refuses one band as too many (code 1005): ask its support.")
         parts = download.holds[:half], download.holds[half:]
         return [self._download(date, download.window, part) for part in parts]
+
+    def holder(self, told: Any, download: Download) -> Download | None:
+        """Return an earlier composite with more bands, or of more, if it holds `download`."""
+        try:
+            left, bottom, right, top = (int(edge) for edge in told["edges"])
+            holds = tuple(output_name(word) for word in told["Bandnames"].split(","))
+        except (LookupError, TypeError, ValueError, AttributeError):
+            return None
+        step = round(self.grid.transform.a)
+        x0, _, _, y0 = edges(self.grid, (0, 1, 0, 1))
+        window = (y0 - top) // step, (y0 - bottom) // step, (left - x0) // step, (right - x0) // step
+        held = self._download(download.date, window, holds)
+        (a, b, c, d), (e, f, g, h) = window, download.window
+        inside = a <= e and f <= b and c <= g and h <= d
+        # The same in all that was asked, so the same pixels.
+        same = json.loads(held.identity) == told
+        return held if same and inside and set(download.holds) <= set(holds) else None
 
     def body(self, download: Download) -> dict[str, Any]:
         """Return the body of the call."""
@@ -310,7 +360,12 @@ class CompositePlan:
         # Edges instead of the WKT, whose last digits may change with the version of PROJ.
         decides = {"edges": edges(self.grid, window), **self._terms(group)}
         path = "/api/satelliteimages/process/composite"
-        return Download(identity_of("composite", date, decides), path, date, group, window)
+        size = 2 * len(group) * (window[1] - window[0]) * (window[3] - window[2])
+        return Download(identity_of("composite", date, decides), path, date, group, window, size)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def identity_of(product: str, date: str, decides: Mapping[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """Downloaded GeoTIFFs: whether one is whole, and its counts on the cube's grid."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 from s2cube import schema
 from s2cube.errors import CubeError, ReadError, ServiceError
 from s2cube.schema import NODATA
-from s2cube.sources.clearsky.request import Download, Window, edges, index_parts
+from s2cube.sources.clearsky.request import Download, Window, edges, output_name
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
@@ -52,24 +53,25 @@ def meet(one: Window, other: Window) -> Window | None:
 
 
 def read_counts(
-    path: Path, download: Download, grid: "GeoBox", outputs: tuple[str, ...], part: Window
-) -> tuple[list[int], Window, NDArray[np.int16]] | None:
+    path: Path, download: Download, grid: "GeoBox", wanted: Sequence[str], part: Window
+) -> tuple[Window, NDArray[np.int16]] | None:
     """Return the counts that a file has of a part of the grid; None where it has none.
 
     Parameters
     ----------
     path, download
         The file, and what it was asked for.
-    grid, outputs
-        The cube's grid, bands and indices.
+    grid
+        The cube's grid, or that of its downloads where its pixels are coarser.
+    wanted
+        Bands and indices, all of which it holds.
     part
         Window of the grid.
 
     Returns
     -------
     tuple
-        Which of `outputs` they are, the window of the grid that they fill, and the counts, int16 of
-        shape ``(outputs, y, x)``.
+        The window of the grid that it fills, and the counts, int16 of shape ``(wanted, y, x)``.
 
     Raises
     ------
@@ -81,7 +83,6 @@ def read_counts(
     import rasterio
     from rasterio.errors import RasterioError
 
-    wanted = [name for name in outputs if name in download.holds]
     try:
         with rasterio.open(path) as file:
             problem = _unlike(file, download, grid)
@@ -96,7 +97,7 @@ def read_counts(
                 f"ClearSKY's answer for {download.date} does not fit the cube: {problem}. It is kept "
                 f"as {path}; nothing of it was used."
             )
-        return None if found is None else ([outputs.index(name) for name in wanted], *found)
+        return found
     # Raised here, not above: GDAL's error in its context could not be pickled.
     raise ReadError(
         f"Cannot read the download {path}: {reason}. It was whole when it was put there; if it is "
@@ -118,11 +119,10 @@ def _unlike(file: Any, download: Download, grid: "GeoBox") -> str:
         return f"it is in {crs}, the cube in {grid.crs}"
     if missing := [name for name in download.holds if name not in _bands(file, download)]:
         return f"it lacks {', '.join(missing)}: its {file.count} bands are {file.descriptions}"
-    size, step = file.transform.a, grid.transform.a
+    size = grid.transform.a
     a, b, c, d, e, f = file.transform[:6]
-    ratio = step / size if size > 0 else 0.0
-    if b or d or abs(a + e) > _HAIR * size or ratio < 0.5 or abs(ratio - round(ratio)) > _HAIR / 1e4:
-        return f"its pixels are {a:.9g} x {-e:.9g} m, the cube's {step:g} m"
+    if b or d or abs(a + e) > _HAIR * size or abs(a - size) > _HAIR / 1e4 * size:
+        return f"its pixels are {a:.9g} x {-e:.9g} m, not {size:g} m"
     left, _, _, top = edges(grid, (0, 1, 0, 1))
     across, down = (c - left) / size, (top - f) / size
     if abs(across - round(across)) > _HAIR or abs(down - round(down)) > _HAIR:
@@ -130,28 +130,22 @@ def _unlike(file: Any, download: Download, grid: "GeoBox") -> str:
     if download.tile:
         return ""
     left, bottom, right, top = edges(grid, download.window)
-    hair = _HAIR * step
+    hair = _HAIR * size
     if c > left + hair or f < top - hair:
         return f"it starts at ({c:.12g}, {f:.12g}), the pixels asked for at ({left}, {top})"
     if c + file.width * a < right - hair or f + file.height * e > bottom + hair:
         return f"its {file.height} x {file.width} pixels do not reach to ({right}, {bottom})"
-    return "" if round(ratio) == 1 else f"its pixels are {size:g} m, the cube's {step:g} m"
+    return ""
 
 
 def _bands(file: Any, download: Download) -> dict[str, int]:
     """Return the number of each band: by its description, else by the order asked for."""
-    told = {_output(text): number for number, text in enumerate(file.descriptions, start=1) if text}
+    told = {output_name(text): number for number, text in enumerate(file.descriptions, start=1) if text}
     if set(told) - {""}:
         return told
     if file.count != len(download.holds):
         return {}
     return {name: number for number, name in enumerate(download.holds, start=1)}
-
-
-def _output(description: str) -> str:
-    if parts := index_parts(description):
-        return "_".join(parts)
-    return schema.find_band(description) or ""
 
 
 def _on_grid(
@@ -160,36 +154,12 @@ def _on_grid(
     """Return the window of the grid that a file fills within `part`, and its counts there."""
     from rasterio.windows import Window as Pixels
 
-    factor = round(grid.transform.a / file.transform.a)
+    size = file.transform.a
     left, _, _, top = edges(grid, (0, 1, 0, 1))
-    # Where the file starts and ends, in its own pixels from the grid's corner.
-    row = round((top - file.transform.f) / file.transform.a)
-    column = round((file.transform.c - left) / file.transform.a)
-    covered = (
-        row // factor,
-        -(-(row + file.height) // factor),
-        column // factor,
-        -(-(column + file.width) // factor),
-    )
-    if (window := meet(part, covered)) is None:
+    # Where the file starts, in pixels from the grid's corner.
+    row, column = round((top - file.transform.f) / size), round((file.transform.c - left) / size)
+    window = meet(part, (row, row + file.height, column, column + file.width))
+    if window is None:
         return None
-    y0, y1, x0, x1 = (edge * factor for edge in window)
-    rows = max(y0, row), min(y1, row + file.height)
-    columns = max(x0, column), min(x1, column + file.width)
-    counts = np.full((len(bands), y1 - y0, x1 - x0), NODATA, dtype=np.int16)
-    counts[:, rows[0] - y0 : rows[1] - y0, columns[0] - x0 : columns[1] - x0] = file.read(
-        bands,
-        window=Pixels(columns[0] - column, rows[0] - row, columns[1] - columns[0], rows[1] - rows[0]),
-    )
-    return window, counts if factor == 1 else _averaged(counts, factor)
-
-
-def _averaged(counts: NDArray[np.int16], factor: int) -> NDArray[np.int16]:
-    """Return the mean of each ``factor x factor`` pixels, of those that have data, as whole counts."""
-    bands, height, width = counts.shape
-    cells = counts.reshape(bands, height // factor, factor, width // factor, factor)
-    valid = cells != NODATA
-    number = valid.sum(axis=(2, 4))
-    total = np.where(valid, cells, 0).sum(axis=(2, 4), dtype=np.int64)
-    mean = np.rint(total / np.maximum(number, 1)).astype(np.int16)
-    return np.where(number > 0, mean, np.int16(NODATA))
+    y0, y1, x0, x1 = window
+    return window, file.read(bands, window=Pixels(x0 - column, y0 - row, x1 - x0, y1 - y0))

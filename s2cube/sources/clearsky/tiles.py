@@ -10,6 +10,7 @@ from s2cube.sources.clearsky.client import Service
 from s2cube.sources.clearsky.request import (
     Download,
     Window,
+    day_of,
     edges,
     identity_of,
     offered,
@@ -28,6 +29,8 @@ __all__ = [
 
 SHARE_OF_TILE: Final = 262.0
 """Area above which a tile is cheaper than a composite, km²: a tenth of a tile, the service says."""
+PIXEL: Final = 10
+"""Size of the pixels of tiles, m."""
 _SLIVER: Final = 1e-3
 """Share of the area that may be missing for rounding."""
 
@@ -60,6 +63,11 @@ class TilePlan:
         parts = self.product, self.grid, self.outputs, self.model, self.constellations, guids
         return normalize_token(parts)
 
+    @property
+    def factor(self) -> int:
+        """Pixels of a tile along a side of one of the grid."""
+        return round(self.grid.transform.a) // PIXEL
+
     def windows(self, date: str) -> list[Window]:  # noqa: ARG002 - all dates are alike
         """Return where the tiles may have pixels."""
         return [tile.window for tile in self.tiles]
@@ -67,12 +75,15 @@ class TilePlan:
     def download(self, date: str, number: int) -> Download:
         """Return a tile of a date."""
         tile = self.tiles[number]
+        holds = offered(self.model)
+        size = 2 * len(holds) * int(tile.area_km2 * 1e6 / PIXEL**2)
         return Download(
             identity_of(self.product, date, self._terms(tile.guid)),
             f"/api/satelliteimages/process/{self.product}",
             date,
-            offered(self.model),
+            holds,
             tile.window,
+            size,
             tile.guid,
         )
 
@@ -85,6 +96,9 @@ class TilePlan:
         raise ServiceError(
             f"ClearSKY finds too large in {what}, and cannot split: tile {download.tile}."
         )
+
+    def holder(self, told: Any, download: Download) -> None:
+        """Return nothing: no other download holds all of a tile."""
 
     def _terms(self, guid: str) -> dict[str, Any]:
         name = "TileGuid" if self.product == "tile" else "MiniTileGuid"
@@ -104,6 +118,11 @@ class ImagePlan:
     images: tuple[tuple[str, tuple[str, ...]], ...]
     """By date, the ids of its images."""
 
+    @property
+    def factor(self) -> int:
+        """Pixels of an image along a side of one of the grid."""
+        return round(self.grid.transform.a) // PIXEL
+
     def windows(self, date: str) -> list[Window]:
         """Return all of the grid for each image: the service does not tell where they lie."""
         return [whole(self.grid)] * len(self._ids[date])
@@ -117,6 +136,7 @@ class ImagePlan:
             date,
             offered(""),
             whole(self.grid),
+            0,
             image,
         )
 
@@ -133,6 +153,9 @@ class ImagePlan:
             f"ClearSKY finds too large in {what}, and cannot split: image {download.tile}."
         )
 
+    def holder(self, told: Any, download: Download) -> None:
+        """Return nothing: no other download holds all of an image."""
+
 
 def find_tiles(service: Service, grid: "GeoBox", product: Literal["tile", "minitile"]) -> list[Tile]:
     """Return the tiles that meet the grid, the largest share first.
@@ -148,19 +171,17 @@ def find_tiles(service: Service, grid: "GeoBox", product: Literal["tile", "minit
 
     box = outline(grid, whole(grid))
     area = shapely.from_wkt(box)
-    data = service.ask("/api/tasking/search/tiles", {"Wkt": box})
     found, ours, others = [], [], []
-    for told in (data or {}).get("Tiles", []):
-        shape = shapely.from_wkt(told["DataGeogWkt"])
-        if bool(told.get("MiniTile")) != (product == "minitile") or not shape.intersects(area):
+    for guid, small, epsg, shape in service.ask("/api/tasking/search/tiles", {"Wkt": box}, _tiles):
+        if small != (product == "minitile") or not shape.intersects(area):
             continue
-        if not _same_zone(told.get("Epsg"), grid):
+        if epsg != str(_epsg(grid)):
             others.append(shape)
             continue
         ours.append(shape)
         footprint = Geometry(shape, "epsg:4326")
         if (window := _reach(grid, footprint)) is not None:
-            found.append(Tile(str(told["Guid"]), window, _square_km(shape)))
+            found.append(Tile(guid, window, _square_km(shape)))
     lost = shapely.difference(shapely.union_all(others), shapely.union_all(ours)).intersection(area)
     if not found or lost.area > _SLIVER * area.area:
         zones = "only tiles of other UTM zones" if others else "no tile"
@@ -185,17 +206,11 @@ def find_images(
     import shapely
 
     box = str(shapely.from_wkt(outline(grid, whole(grid))).envelope.wkt)
-    data = service.ask(
-        "/api/satelliteimages/boundingbox/", {"BoundingBoxWkt": box, "From": first, "Until": last}
+    by_date = service.ask(
+        "/api/satelliteimages/boundingbox/",
+        {"BoundingBoxWkt": box, "From": first, "Until": last},
+        _images,
     )
-    by_date: dict[str, dict[tuple[str, int, int], str]] = {}
-    for place in data or []:
-        position = (str(place["Zone"]), int(place["XPosition"]), int(place["YPosition"]))
-        for image in place["SatelliteImageZones"]:
-            identifier = str(image["SatelliteImageId"])
-            if not re.fullmatch(r"[\w-]+", identifier):
-                raise ServiceError(f"ClearSKY told an image id that is none: {identifier[:80]!r}.")
-            by_date.setdefault(str(image["ImageDate"])[:10], {})[position] = identifier
     zones = sorted({zone for images in by_date.values() for zone, _, _ in images})
     if len(zones) > 1:
         raise CubeError(
@@ -205,13 +220,37 @@ def find_images(
     return by_date
 
 
+def _tiles(data: Any) -> list[tuple[str, bool, str, Any]]:
+    """Read the answer of the search for tiles: guid, whether it is a minitile, EPSG code, outline."""
+    import shapely
+
+    return [
+        (
+            str(told["Guid"]),
+            bool(told.get("MiniTile")),
+            str(told.get("Epsg")).upper().removeprefix("EPSG:"),
+            shapely.from_wkt(told["DataGeogWkt"]),
+        )
+        for told in (data or {}).get("Tiles", [])
+    ]
+
+
+def _images(data: Any) -> dict[str, dict[tuple[str, int, int], str]]:
+    """Read the answer of the search of 2024: ids of images by date, zone and position."""
+    by_date: dict[str, dict[tuple[str, int, int], str]] = {}
+    for place in data or []:
+        position = (str(place["Zone"]), int(place["XPosition"]), int(place["YPosition"]))
+        for image in place["SatelliteImageZones"]:
+            identifier = str(image["SatelliteImageId"])
+            if not re.fullmatch(r"[\w-]+", identifier):
+                raise ValueError(f"the id of an image is {identifier!r}")
+            by_date.setdefault(day_of(image["ImageDate"]), {})[position] = identifier
+    return by_date
+
+
 def _epsg(grid: "GeoBox") -> int:
     crs: Any = grid.crs
     return int(crs.epsg)
-
-
-def _same_zone(epsg: object, grid: "GeoBox") -> bool:
-    return str(epsg).upper().removeprefix("EPSG:") == str(_epsg(grid))
 
 
 def _reach(grid: "GeoBox", footprint: Any) -> Window | None:

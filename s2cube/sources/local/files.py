@@ -1,6 +1,7 @@
 """Images without a product around them: what their names and headers tell."""
 
 import functools
+import os
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,17 +16,21 @@ from s2cube.sources.local.found import (
     Found,
     Said,
     band_of,
+    is_extra,
     lonlat_bounds,
     platform_of,
     remoteness,
 )
 from s2cube.sources.local.pattern import ESA, Match, Pattern
+from s2cube.sources.local.storage import openable
 from s2cube.sources.scene import BandFacts, Scene, product_name
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 __all__ = ["scenes_in"]
+
+_Names = Sequence[str] | Mapping[str, str | None] | None
 
 
 @dataclass(frozen=True)
@@ -56,8 +61,9 @@ class _Layer:
 
     @property
     def href(self) -> str:
+        path = openable(self.path)
         # GDAL's way to say "that band of it" in one name.
-        return str(self.path) if self.number == 1 else f"vrt://{self.path}?bands={self.number}"
+        return path if self.number == 1 else f"vrt://{path}?bands={self.number}"
 
     def remoteness(self, band: str) -> float:
         """How far its pixels are from the native size of `band`; in degrees: how large they are."""
@@ -94,16 +100,23 @@ def _header_at(path: Path, _changed: int) -> _Header:
 
 
 def _header(path: Path) -> _Header:
-    return _header_at(path, path.stat().st_mtime_ns)
+    openable(path)
+    try:
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise ReadError(f"Cannot read {path}: {error.strerror}.") from None
+    return _header_at(path, changed)
 
 
-def scenes_in(files: Sequence[tuple[str, Path]], pattern: Pattern, said: Said) -> list[Found]:
-    """Return the scenes that `files` are of; one header of each is opened.
+def scenes_in(
+    files: Sequence[tuple[str, Path]], pattern: Pattern, said: Said
+) -> tuple[list[Found], list[str]]:
+    """Return the scenes that `files` are of, and those that do not fit; one header a scene is opened.
 
     Parameters
     ----------
     files
-        Path below the folder, with ``/``, and whole path.
+        Path below the folder, with ``/``, and whole path. What is listed twice counts once.
     pattern
         How the first is read; files that it does not fit are left out.
     said
@@ -120,22 +133,28 @@ def scenes_in(files: Sequence[tuple[str, Path]], pattern: Pattern, said: Said) -
         raise CubeError(
             "names is a list of a file's bands; here {band} tells it, so map: {'mine': 'B04'}."
         )
-    scenes: dict[tuple[Any, ...], list[tuple[str, Path, Match]]] = {}
+    scenes: dict[tuple[Any, ...], dict[tuple[str, str | None], tuple[str, Path, Match]]] = {}
+    fitting, others = set(), {}
     for relative, path in files:
-        if (match := pattern.match(relative)) is not None:
-            time = _time_of(relative) if match.time is None else match.time
-            key = (time, *sorted(match.fields.items()), None if pattern.tells_band else relative)
-            scenes.setdefault(key, []).append((relative, path, match))
+        real = os.path.realpath(path)
+        if (match := pattern.match(relative)) is None:
+            others[real] = relative
+            continue
+        fitting.add(real)
+        time = _time_of(relative) if match.time is None else match.time
+        key = (time, *sorted(match.fields.items()), None if pattern.tells_band else real)
+        scenes.setdefault(key, {}).setdefault((real, match.band), (relative, path, match))
     if not scenes:
         raise CatalogError(
-            f"None of {len(files)} images fits pattern={pattern.text!r}, such as {files[0][0]}."
+            f"None of {len(others)} images fits pattern={pattern.text!r}, such as {files[0][0]}."
         )
-    return [_found(group, key[0], said) for key, group in scenes.items()]
+    found = [_found(list(group.values()), key[0], said) for key, group in scenes.items()]
+    return found, [relative for real, relative in others.items() if real not in fitting]
 
 
 def _time_of(relative: str) -> np.datetime64:
     """Return the time in ESA's product name."""
-    told = product_name(relative).get("start")
+    told = product_name(relative.upper()).get("start")
     if told is None:
         raise CatalogError(
             f"Nothing tells the time of {relative}: have pattern= read it, as in {{time:%Y%m%d}}."
@@ -148,8 +167,9 @@ def _found(group: list[tuple[str, Path, Match]], time: np.datetime64, said: Said
     """Return the scene of some files."""
     relative, path, match = group[0]
     # The name of the product or patch may be that of its folder, which the pattern need not mention.
-    told = {**product_name(relative), **match.fields}
+    told = {**product_name(relative.upper()), **match.fields}
     layers: dict[str, list[_Layer]] = {}
+    unknown = [file for _, file, own in group if _is_unknown(own, said.names)]
     for _, file, own in group:
         for band, layer in _layers(file, own, said.names):
             layers.setdefault(band, []).append(layer)
@@ -182,12 +202,18 @@ def _found(group: list[tuple[str, Path, Match]], time: np.datetime64, said: Said
         frozenset(chosen),
         lambda band: _band_facts(chosen[band], band, baseline, said),
         str(path),
+        unknown=tuple(unknown),
     )
 
 
-def _layers(
-    path: Path, match: Match, names: Sequence[str] | Mapping[str, str] | None
-) -> list[tuple[str, _Layer]]:
+def _is_unknown(match: Match, names: _Names) -> bool:
+    """Return whether the band in a file's name is neither one nor known to be none."""
+    mine = names if isinstance(names, Mapping) else {}
+    name = match.band
+    return name is not None and name not in mine and band_of(name) is None and not is_extra(name)
+
+
+def _layers(path: Path, match: Match, names: _Names) -> list[tuple[str, _Layer]]:
     """Return the bands in a file; layers that are no band are left out."""
     mine = names if isinstance(names, Mapping) else {}
     if match.band is not None:
@@ -205,10 +231,12 @@ def _layers(
     return [(band, _Layer(path, number)) for band, number in found if band is not None]
 
 
-def _named(name: str, mine: Mapping[str, str]) -> str | None:
-    if name in mine:
-        return schema.SCL if schema.is_scl(mine[name]) else schema.band_id(mine[name])
-    return band_of(name)
+def _named(name: str, mine: Mapping[str, str | None]) -> str | None:
+    if name not in mine:
+        return band_of(name)
+    if (known := mine[name]) is None:
+        return None
+    return schema.SCL if schema.is_scl(known) else schema.band_id(known)
 
 
 def _nearest(band: str, layers: list[_Layer]) -> _Layer:

@@ -4,7 +4,9 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -21,12 +23,19 @@ __all__ = [
     "Said",
     "band_of",
     "bounds",
+    "is_extra",
     "lonlat_bounds",
     "platform_of",
     "remoteness",
 ]
 
 Offset = float | Literal["baseline", "declared"]
+
+_NO_BANDS: Final = frozenset({
+    "AOT", "WVP", "TCI", "PVI", "CLD", "SNW", "DDV", "DEM", "MSK", "CLDPRB", "SNWPRB", "QA10", "QA20",
+    "QA60", "CLM", "CLP", "CLOUD", "SNOW", "VISUAL", "THUMBNAIL", "PREVIEW", "OVERVIEW", "DATAMASK",
+})  # fmt: skip
+"""What ESA, catalogues and Sentinel Hub put beside bands."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +46,7 @@ class Said:
     offset: Offset | None = None
     nodata: float | None = None
     level: str | None = None
-    names: Sequence[str] | Mapping[str, str] | None = None
+    names: Sequence[str] | Mapping[str, str | None] | None = None
 
     def __post_init__(self) -> None:
         if self.scale is not None and not (_is_number(self.scale) and self.scale > 0):
@@ -60,6 +69,9 @@ class Said:
                 "names is a list of a file's bands in the order of the file, or maps your names to "
                 f"ours; got {self.names!r}."
             )
+        words = self.names.values() if isinstance(self.names, Mapping) else self.names or ()
+        if odd := [one for one in words if not isinstance(one, (str, NoneType))]:
+            raise CubeError(f"names gives ids or common names, or None for no band; got {odd[0]!r}.")
 
     def record(self) -> dict[str, object]:
         """Return what decides values, for ``history``."""
@@ -110,6 +122,8 @@ class Found:
     """Its folder or file, for errors."""
     absent: tuple[str, ...] = ()
     """Bands that its metadata list and that there are no files of."""
+    unknown: tuple[Path, ...] = ()
+    """Files whose name gives as their band what is none that is known."""
 
     def with_bands(self, bands: Sequence[str], level: str | None) -> Scene:
         """Return the scene with the facts of `bands`; `level` serves where nothing else tells it."""
@@ -133,6 +147,11 @@ def band_of(name: str) -> str | None:
     if schema.is_scl(name) or "SCL" in parts:
         return schema.SCL
     return schema.find_band(name)
+
+
+def is_extra(name: str) -> bool:
+    """Return whether a file's or layer's name means something known that is no band, such as AOT."""
+    return name.upper() in _NO_BANDS
 
 
 def platform_of(text: str) -> str:

@@ -28,6 +28,7 @@ _DIRECTIVES: Final = {
     "S": r"\d\d", "f": r"\d{1,6}", "b": r"[A-Za-z]{3}", "B": r"[A-Za-z]+", "%": "%",
 }  # fmt: skip
 """What the directives of strptime match."""
+_APART: Final = "To leave it out, rename it, put it elsewhere, or give a list of the other files."
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,7 @@ class Pattern:
     ``{field}`` is a part that means something, ``{time:...}`` a time in the directives of
     :meth:`datetime.datetime.strptime`, ``*`` anything. A field of another name is any text; it tells
     scenes apart. With a ``/`` the pattern describes the path below the folder, else the file's name.
+    Capitals do not matter.
 
     Examples
     --------
@@ -107,7 +109,7 @@ class Pattern:
                 f"(?P={name})" if name in seen else f"(?P<{name}>{_FIELDS.get(name, '[^/]+?')})"
             )
             seen.add(name)
-        return re.compile("".join(pieces))
+        return re.compile("".join(pieces), re.IGNORECASE)
 
     def _time(self, spec: str | None) -> str:
         pieces = re.split("(%.)", spec or "")
@@ -133,13 +135,16 @@ class Pattern:
         found = self._regex.fullmatch(name)
         if found is None:
             return None
-        texts = found.groupdict()
+        texts = {
+            name: text.upper() if name in _FIELDS and name != "band" else text
+            for name, text in found.groupdict().items()
+        }
         times = [texts.pop(f"time_{i}") for i in range(len(self._times))]
         band = texts.pop("band", None)
         rest = name
         if band is not None:
             start, end = found.span("band")
-            rest = name[:start] + re.sub(r"^_\d\dm", "", name[end:])
+            rest = name[:start] + re.sub(r"(?i)^_\d\dm", "", name[end:])
         folder = "" if "/" in self.text else path[: -len(name)]
         return Match(texts, self._moment(times, path), band, folder + rest)
 
@@ -149,9 +154,11 @@ class Pattern:
         try:
             moment = datetime.strptime(" ".join(times), " ".join(self._times))
         except ValueError as error:
-            raise CatalogError(f"{path}: its time is none ({error}).") from None
+            raise CatalogError(f"{path}: its time is none ({error}). {_APART}") from None
         if moment.tzinfo is not None or moment.year < 1970:
-            raise CatalogError(f"{path}: {moment} is no time of an acquisition; is {{time}} complete?")
+            raise CatalogError(
+                f"{path}: {moment} is no time of an acquisition; is {{time}} complete? {_APART}"
+            )
         return np.datetime64(moment, "ns")
 
 

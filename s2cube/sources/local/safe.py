@@ -231,11 +231,11 @@ def _images(product: Product, folder: str, grids: Mapping[int, "GeoBox"]) -> dic
     found: dict[str, tuple[str, int]] = {}
     for name in product.names:
         path = PurePosixPath(name)
-        if not name.startswith(folder) or path.suffix.lower() not in IMAGES:
+        if not name.lower().startswith(folder.lower()) or path.suffix.lower() not in IMAGES:
             continue
         if (band := band_of(path.stem)) is None:
             continue
-        told = re.search(r"_(10|20|60)m$", path.stem)
+        told = re.search(r"_(10|20|60)m$", path.stem, re.IGNORECASE)
         # Level 1C, and files of old products that do not tell: as the instrument has them.
         size = int(told[1]) if told else 20 if band == schema.SCL else schema.BANDS[band].resolution
         if size not in grids:

@@ -46,7 +46,7 @@ def choose_bands(found: Sequence[Found], bands: str | Iterable[str] | None) -> l
     Raises
     ------
     CatalogError
-        A scene lacks one that was asked for, or that its metadata list.
+        A scene lacks one that was asked for, or that its metadata list; a file is of no known band.
     """
     common = frozenset.intersection(*(one.held for one in found))
     if bands is None:
@@ -55,6 +55,13 @@ def choose_bands(found: Sequence[Found], bands: str | Iterable[str] | None) -> l
                 raise CatalogError(
                     f"{one.where} is not complete: its metadata list {', '.join(one.absent)}, and there "
                     f"is no file. Fetch it again, or name the bands to open ({_listing(one)})."
+                )
+            if one.unknown:
+                more = f" (and {len(one.unknown) - 1} more of its scene)" if one.unknown[1:] else ""
+                raise CatalogError(
+                    f"{one.unknown[0]}{more} fits the pattern, and its {{band}} is none that is known: "
+                    "say what it is with names={'your name': 'B04'}, that it is none with names={'your "
+                    f"name': None}}, or which to open with bands= ({_listing(one)})."
                 )
         wanted = [band for band in (*schema.BANDS, schema.SCL) if band in common]
         if not set(wanted) - {schema.SCL}:

@@ -42,7 +42,7 @@ def open_local(
     resampling: str | Mapping[str, str] | None = None,
     on_read_error: OnReadError = "raise",
     pattern: str | None = None,
-    names: Sequence[str] | Mapping[str, str] | None = None,
+    names: Sequence[str] | Mapping[str, str | None] | None = None,
     scale: float | None = None,
     offset: Offset | None = None,
     nodata: float | None = None,
@@ -59,7 +59,9 @@ def open_local(
     ----------
     path
         A product, a folder that holds several at any depth, an image, a folder of images, or a list of
-        these. Where there are products and no `pattern` is given, other images are not looked at.
+        these. A folder or metadata file within a product means the product. Links are followed, and
+        what is reached twice counts once. Where there are products and no `pattern` is given, other
+        images are not looked at.
     bbox, geometry, datetime, resolution, crs, geobox, chunks, groupby, resampling, on_read_error
         As in :func:`~s2cube.open_stac`.
     bands
@@ -69,12 +71,13 @@ def open_local(
         How names of images are read: ``"{tile}_{time:%Y%m%d}_{band}.tif"``. ``{time:...}`` takes the
         directives of :meth:`datetime.datetime.strptime` and is UTC; ``{band}``, ``{tile}``,
         ``{platform}``, ``{orbit}``, ``{baseline}`` and ``{level}`` are what they say; a field of any
-        other name tells scenes apart; ``*`` is anything. With a ``/`` it describes the path below the
-        folder, else the file's name, in whatever folder. Images that it does not fit are left out. An
-        ESA product name in the path tells what the pattern does not.
+        other name tells scenes apart; ``*`` is anything; capitals do not matter. With a ``/`` it
+        describes the path below the folder, else the file's name, in whatever folder. Images that it
+        does not fit are left out, and ``history`` says so. An ESA product name in the path tells what
+        the pattern does not.
     names
         Bands of files that hold several, in the order of the file, where their descriptions do not
-        tell; or your names to ids, ``{"refl_665": "B04"}``.
+        tell; or your names to ids, ``{"refl_665": "B04"}``, and to None what is no band.
     scale
         Reflectance of one count, instead of what products and GeoTIFF tags say.
     offset
@@ -124,8 +127,9 @@ def open_local(
     """
     area = lonlat_box(bbox, geometry, geobox)
     said = Said(scale, offset, nodata, level, names)
+    scenes, left_out = _found(_paths(path), pattern, said)
     found = within(
-        of_level(_found(_paths(path), pattern, said), level),
+        of_level(scenes, level),
         area,
         datetime,
         box=lambda one: one.scene.bbox,
@@ -146,6 +150,7 @@ def open_local(
         resampling=resampling,
         driver=Driver(on_read_error),
         **said.record(),
+        **({"left_out": _listing(left_out)} if left_out else {}),
     )
 
 
@@ -166,16 +171,16 @@ def _paths(path: Any) -> list[Path]:
                 f"{one} is for xarray: open it with that and make a cube of it, "
                 "s2cube.as_cube(xarray.open_dataset(...))."
             )
-    # The metadata file of a product stands for the product.
-    return [one.parent if one.suffix.lower() == ".xml" else one for one in paths]
+    # What is listed twice goes by its path below the outermost folder, which tells more.
+    return sorted(paths, key=lambda one: (one.is_file(), len(one.parts)))
 
 
-def _found(paths: list[Path], pattern: str | None, said: Said) -> list[Found]:
-    """Return the scenes at `paths`."""
-    if pattern is None:
-        products = [product for path in paths for product in products_in(path)]
-        if products:
-            return [found for product in products for found in safe.scenes_in(product, said)]
+def _found(paths: list[Path], pattern: str | None, said: Said) -> tuple[list[Found], list[str]]:
+    """Return the scenes at `paths`, and the images that do not fit the pattern."""
+    if pattern is None and (products := products_in(paths)):
+        if stray := [one for one in paths if one.is_file() and images_in(one)]:
+            raise CatalogError(f"{stray[0]} is an image beside products: open these and images apart.")
+        return [found for product in products for found in safe.scenes_in(product, said)], []
     images = [
         ((image.relative_to(path).as_posix() if path.is_dir() else image.name), image)
         for path in paths
@@ -192,6 +197,12 @@ def _found(paths: list[Path], pattern: str | None, said: Said) -> list[Found]:
         f"images are read ({images[0][0]}, ...): say it with pattern=, as in "
         "'{tile}_{time:%Y%m%d}_{band}.tif'."
     )
+
+
+def _listing(names: list[str]) -> str:
+    """Return the first of many names, and how many follow."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def _nothing(paths: list[Path]) -> str:

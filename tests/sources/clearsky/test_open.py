@@ -17,7 +17,7 @@ import s2cube
 from s2cube import schema
 from s2cube.errors import CatalogError, CubeError, ServiceError
 from s2cube.schema import Provenance, Status
-from s2cube.sources.clearsky import open_clearsky
+from s2cube.sources.clearsky import open_clearsky, read
 from s2cube.testing import ClearSkyStandIn
 
 
@@ -83,10 +83,12 @@ def test_one_task_reads_a_block_of_a_date(source: xr.Dataset, asked: Any) -> Non
 
 
 def test_the_graph_is_named_after_the_pixels(source: xr.Dataset, asked: Any, tmp_path: Path) -> None:
-    """Neither the port, nor the key, nor the cache, nor the account's limits name tasks."""
+    """Neither the key, nor the cache, nor the account's limits name tasks."""
     names = []
-    for limits, key, cache in (({}, "one", "a"), ({"MaxTotalBands": 1}, "two", "b")):
-        with ClearSkyStandIn(source, key=key, limits=limits) as service:
+    with ClearSkyStandIn(source) as service:
+        for limits, key, cache in (({}, "one", "a"), ({"MaxTotalBands": 1}, "two", "b")):
+            service.key = key
+            service.told |= limits
             cube = open_clearsky(**asked(service, api_key=key, cache=tmp_path / cache))
             names.append({name: cube[name].data.name for name in cube.data_vars})
             other = open_clearsky(**asked(service, api_key=key, bands=["B03"]))
@@ -108,14 +110,21 @@ def test_an_area_gets_a_utm_grid(source: xr.Dataset, asked: Any) -> None:
             assert_right(cube, source)
 
 
-def test_coarser_pixels_are_means(source: xr.Dataset, asked: Any) -> None:
-    """A composite and a tile of the same area agree at 20 m."""
+@pytest.mark.parametrize("side", [64, 35])
+@pytest.mark.parametrize("piece", [1, 1 << 22])
+def test_coarser_pixels_are_means(
+    source: xr.Dataset, asked: Any, monkeypatch: pytest.MonkeyPatch, side: int, piece: int
+) -> None:
+    """A composite and tiles of the same area agree at 20 m, also where a pixel lies in two tiles."""
+    monkeypatch.setattr(read, "_FINE", piece)
     whole = schema.geobox_of(source)
     coarse = GeoBox((30, 36), whole.transform * Affine.scale(2), whole.crs)
-    with ClearSkyStandIn(source, key=KEY, tile=64) as service:
-        one, other = (
-            open_clearsky(**asked(service, geobox=coarse, product=product)).compute()
-            for product in ("composite", "tile")
+    with ClearSkyStandIn(source, key=KEY, tile=side, minitile=side) as service:
+        one, other, small, old = (
+            open_clearsky(
+                **asked(service, geobox=coarse, product=product), chunks={"y": 16, "x": 7}
+            ).compute()
+            for product in ("composite", "tile", "minitile", "tile2024")
         )
     for band in ("B02", "B04", "B08"):
         counts = np.rint(source["B04" if band == "B04" else band].values * 1e4)
@@ -124,7 +133,8 @@ def test_coarser_pixels_are_means(source: xr.Dataset, asked: Any) -> None:
             seen = np.isfinite(cells).sum((2, 4))
             means = np.where(seen, np.rint(np.nansum(cells, (2, 4)) / np.maximum(seen, 1)), np.nan)
         np.testing.assert_array_equal(one[band].values, (means / 1e4).astype("f4"))
-        np.testing.assert_array_equal(other[band].values, one[band].values)
+        for tiled in (other, small, old):
+            np.testing.assert_array_equal(tiled[band].values, one[band].values)
 
 
 def test_indices_are_variables_besides_the_bands(source: xr.Dataset, asked: Any) -> None:

@@ -1,6 +1,7 @@
 """ESA's products: the right pixels, worth what the metadata say."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from compare import assert_same
 from sources.local.safe import BANDS, SIDE, Safe, edit, old_format, old_names, zipped
 
 import s2cube
-from s2cube.errors import CatalogError, HarmonizationError, ReadError
+from s2cube.errors import CatalogError, CubeError, HarmonizationError, ReadError
 from s2cube.schema import Status
 from s2cube.sources.local import open_local
 
@@ -272,6 +273,41 @@ def test_an_image_that_was_cut_off_never_gives_pixels(tmp_path: Path, kept: floa
     assert (marked["status"] == Status.READ_FAILED).all()
     assert np.isnan(marked["B04"]).all()
     assert np.isfinite(marked["B03"]).all()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "other",
+    [{"origin": (500_180, 5_900_040)}, {"origin": (599_980, 5_900_040)}, {"crs": "EPSG:32630"}],
+    ids=["shifted", "elsewhere", "zone"],
+)
+def test_an_image_that_lies_elsewhere_than_its_metadata_say(
+    tmp_path: Path, other: dict[str, Any], packed: bool
+) -> None:
+    """Neither at its own place nor at that of the metadata, and no hole that looks like no data."""
+    safe = Safe(bands=("B04", "B05"))
+    path = safe.write(tmp_path)
+    (image,) = path.rglob("*_B04_10m.jp2")
+    Safe(**other)._image(image, safe.pixels("B04", 10), 10)
+    given = zipped(path, tmp_path / "a.zip") if packed else path
+    with pytest.raises(ReadError, match=r"_B04_10m\.jp2: its grid is another"):
+        open_local(given, bands="B04").compute()
+    marked = open_local(given, bands="B04", on_read_error="mark")
+    assert (marked["status"] == Status.READ_FAILED).all()
+    assert np.isfinite(open_local(given, bands="B05")["B05"]).all()
+
+
+def test_an_image_of_another_size_or_type_than_its_metadata_say(tmp_path: Path) -> None:
+    safe = Safe(bands=("B04",))
+    path = safe.write(tmp_path)
+    (image,) = path.rglob("*_B04_10m.jp2")
+    safe._image(image, safe.pixels("B04", 10)[:-1], 10)
+    with pytest.raises(ReadError, match=r"_B04_10m\.jp2: .*another shape"):
+        open_local(path, bands="B04").compute()
+    for dtype in ("int16", "uint8"):
+        safe._image(image, safe.pixels("B04", 10).astype(dtype), 10)
+        with pytest.raises(CubeError, match=rf"{dtype} in the file .*_B04_10m\.jp2"):
+            open_local(path, bands="B04").compute()
 
 
 def test_the_same_cube_twice_has_the_same_keys(tmp_path: Path) -> None:
