@@ -18,7 +18,7 @@ from s2cube.schema import Provenance
 pytestmark = pytest.mark.xdist_group("demo")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def raw() -> dict[int, xr.Dataset]:
     pytest.importorskip("netCDF4", reason="needs the extra 'demo'")
     try:
@@ -32,7 +32,7 @@ def raw() -> dict[int, xr.Dataset]:
     return found
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def output(raw: dict[int, xr.Dataset], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("demo") / "out"
     demo.run_demo(folder, progress=False)
