@@ -11,7 +11,7 @@ from s2cube.composites import count, geomedian, median, percentile
 from s2cube.evaluate import check_offsets, evaluate_gap_filling, seam_score
 from s2cube.export import write_cogs
 from s2cube.gapfill import fill_gaps
-from s2cube.masks import clear_share, cloud_mask, mask_clouds
+from s2cube.masks import clear_share, cloud_mask, combine_masks, mask_agreement, mask_clouds
 from s2cube.mosaic import mosaic_orbits
 from s2cube.plan import Explanation, explain
 from s2cube.plot import plot_series, plot_true_color
@@ -51,6 +51,7 @@ __all__ = [
     "check_offsets",
     "clear_share",
     "cloud_mask",
+    "combine_masks",
     "count",
     "estimate_clearsky",
     "evaluate_gap_filling",
@@ -58,6 +59,7 @@ __all__ = [
     "fill_gaps",
     "geomedian",
     "items",
+    "mask_agreement",
     "mask_clouds",
     "median",
     "mosaic_orbits",

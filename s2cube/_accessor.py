@@ -49,7 +49,8 @@ class S2Accessor:
     check_offsets = _Verb(check_offsets)
     explain = _Verb(explain)
     clear_share = _Verb(clear_share)
-    cloud_mask = _Verb(cloud_mask)
+    # Its **options could be called "cube", says mypy; no method has such an option.
+    cloud_mask = _Verb(cloud_mask)  # type: ignore[arg-type]
     mask_clouds = _Verb(mask_clouds)
     percentile = _Verb(percentile)
     median = _Verb(median)

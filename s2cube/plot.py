@@ -116,6 +116,8 @@ def _frames(cube: xr.Dataset) -> xr.Dataset:
         )
     if "time" in cube.dims:
         return schema.validate(cube) if schema.bands_of(cube) else cube
+    if "time" in cube.coords:
+        return cube.expand_dims("time")
     begin = np.datetime64(cube.attrs.get("time_coverage_start", "1970-01-01"), "ns")
     return cube.expand_dims(time=[begin])
 
@@ -123,7 +125,7 @@ def _frames(cube: xr.Dataset) -> xr.Dataset:
 def _titles(frames: xr.Dataset) -> list[str]:
     """Return what each frame is called: its day, or its period."""
     if "period" in frames.coords:
-        return [str(label) for label in frames["period"].values]
+        return [str(label) for label in np.atleast_1d(frames["period"].values)]
     days = [str(time.astype("datetime64[D]")) for time in frames["time"].values]
     covered = [frames.attrs.get(f"time_coverage_{end}") for end in ("start", "end")]
     if len(days) == 1 and days[0] == covered[0]:

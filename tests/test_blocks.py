@@ -74,7 +74,7 @@ def test_halo(chunks: tuple, radius: float) -> None:
 
 def test_a_small_last_chunk_does_not_join_all() -> None:
     status = da.zeros((1, 2051, 2051), chunks=(1, 1024, 1024), dtype=np.uint8)
-    grown = map_halo(grow_status, status, depth=(6, 6), dtype=np.uint8, radius=(6, 6), grown=(5,))
+    grown = map_halo(grow_status, status, depth=(6, 6), dtype=np.uint8, radius=(6, 6), states=(5,))
     assert grown.chunks[1] == (1024, 1027)
 
 

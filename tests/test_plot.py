@@ -81,3 +81,24 @@ def test_without_matplotlib_the_extra_is_named(
     for draw in (cube.s2.plot_true_color, cube.s2.plot_series):
         with pytest.raises(ModuleNotFoundError, match=r"s2cube-ard\[plot\]"):
             draw()
+
+
+def test_images_are_drawn_too(cube: xr.Dataset) -> None:
+    """With periods, of one period, of all looks; several percentiles must be told apart."""
+    clear = cube.s2.mask_clouds()
+    titles = {
+        "two": clear.s2.percentile(
+            25, period={"a": ("2021-06", "2021-07"), "b": ("2021-08", "2021-09")}
+        ),
+        "one": clear.s2.geomedian(period="pan-european").isel(time=1),
+        "all": clear.s2.median(),
+    }
+    drawn = {
+        name: [ax.get_title() for ax in image.s2.plot_true_color().axes]
+        for name, image in titles.items()
+    }
+    assert drawn["two"] == ["a", "b"]
+    assert drawn["one"] == ["2021 summer"]
+    assert drawn["all"] == [f"{str(cube.time.values[0])[:10]} to {str(cube.time.values[-1])[:10]}"]
+    with pytest.raises(CubeError, match="select one"):
+        clear.s2.percentile((25, 75)).s2.plot_true_color()

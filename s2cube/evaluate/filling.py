@@ -106,7 +106,7 @@ def evaluate_gap_filling(
 
 def _near_clouds(masked: NDArray[np.bool_]) -> NDArray[np.bool_]:
     cloudy = masked.astype(np.uint8) * np.uint8(Status.CLOUD)
-    grown = grow_status(cloudy, radius=(EDGE, EDGE), grown=(int(Status.CLOUD),))
+    grown = grow_status(cloudy, radius=(EDGE, EDGE), states=(int(Status.CLOUD),))
     near: NDArray[np.bool_] = grown > 0
     return near
 

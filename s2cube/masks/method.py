@@ -1,31 +1,43 @@
 """``cloud_mask``: from a cube and the name of a method to the ``status`` of every look."""
 
+import inspect
 import math
 from collections.abc import Callable
-from typing import Final
+from importlib import import_module
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
 from s2cube import schema
 from s2cube.blocks import map_halo, map_pixels
 from s2cube.errors import CubeError
-from s2cube.kernels.counts import read_failed_value
-from s2cube.kernels.morphology import grow_status
-from s2cube.schema import SCL, STATUS, Status
+from s2cube.kernels.morphology import close_status, grow_status, open_status
+from s2cube.masks.detected import Detected
+from s2cube.schema import STATUS, Status
 
-__all__ = ["cloud_mask"]
+__all__ = ["METHODS", "PROBABILITY", "SOFT", "cloud_mask"]
 
-GROWN: Final = (int(Status.THIN_CLOUD), int(Status.SHADOW), int(Status.CLOUD))
-"""What a buffer grows: SCL 3, 8, 9 and 10. Snow, water and missing data have no soft edge."""
-
+PROBABILITY: Final = "cloud_probability"
+SOFT: Final = (int(Status.THIN_CLOUD), int(Status.SHADOW), int(Status.CLOUD))
+"""What buffers grow, and opening and closing work on. Snow, water and missing data have no soft edge."""
+METHODS: Final = ("scl",)
+"""The methods by name; each is a module of this room with a function ``detect(cube, **options)``."""
 
 FARTHEST: Final = 10_000
-"""Metres: a buffer beyond it is a slip."""
+"""Metres: a distance beyond it is a slip."""
 
 
-def cloud_mask(cube: xr.Dataset, method: str = "scl", *, buffer: float | None = None) -> xr.Dataset:
+def cloud_mask(
+    cube: xr.Dataset,
+    method: str = "scl",
+    *,
+    buffer: float | None = None,
+    opening: float | None = None,
+    closing: float | None = None,
+    probability: bool = False,
+    **options: Any,
+) -> xr.Dataset:
     """Tell, for every look at every pixel, whether it is clear, lazily.
 
     Parameters
@@ -37,16 +49,28 @@ def cloud_mask(cube: xr.Dataset, method: str = "scl", *, buffer: float | None = 
     buffer
         Metres by which cloud, thin cloud and shadow grow, None for none. A pixel is taken in when
         its centre lies at most that far from the centre of a cloudy one.
+    opening
+        Metres: specks and lines of cloud or shadow that hold no disk of this radius are called clear
+        first. Bright roofs go, and small clouds too.
+    closing
+        Metres: holes and gaps between clouds that hold no disk of this radius are filled, after opening
+        and before the buffer.
+    probability
+        Whether to give ``cloud_probability`` too, for methods that have one.
+    options
+        Of the method.
 
     Returns
     -------
     xarray.Dataset
-        ``status``, uint8 flags of :class:`~s2cube.schema.Status`, dims ``(time, y, x)``.
+        ``status``, uint8 flags of :class:`~s2cube.schema.Status`, dims ``(time, y, x)``; if asked for,
+        ``cloud_probability``, float32 from 0 to 1, as the method gives it, before any distance.
 
     Raises
     ------
     CubeError
-        The method is unknown, the cube lacks what the method needs, or `buffer` is negative.
+        The method is unknown, the cube lacks what the method needs, an option is none of its, or a
+        distance is negative.
 
     Notes
     -----
@@ -61,56 +85,64 @@ def cloud_mask(cube: xr.Dataset, method: str = "scl", *, buffer: float | None = 
     >>> mask["status"].dtype
     dtype('uint8')
     """
-    if not isinstance(method, str) or method not in _METHODS:
-        raise CubeError(f"Unknown mask method {method!r}; known: {', '.join(_METHODS)}.")
     cube = schema.validate(cube)
-    status = _METHODS[method](cube)
-    if buffer is not None:
-        radius = _radius(cube, buffer)
-        depth = (math.floor(radius[0] + 1e-9), math.floor(radius[1] + 1e-9))
-        status = map_halo(grow_status, status, depth=depth, dtype=np.uint8, radius=radius, grown=GROWN)
+    found = _detect(cube, method, options)
+    status = found.status
+    told: dict[str, float] = {}
+    # Each in its turn sees what those before have made.
+    for words, metres, kernel, reach in (
+        ("opening", opening, open_status, 2),
+        ("closing", closing, close_status, 2),
+        ("buffer", buffer, grow_status, 1),
+    ):
+        if metres is None:
+            continue
+        radius = _radius(cube, words, metres)
+        depth = (reach * math.floor(radius[0] + 1e-9), reach * math.floor(radius[1] + 1e-9))
+        status = map_halo(kernel, status, depth=depth, dtype=np.uint8, radius=radius, states=SOFT)
+        told[words] = metres
     if STATUS in cube:
-        # After the buffer: what was masked before, or never measured, must not grow again.
+        # After the distances: what was masked before, or never measured, must not grow again.
         status = map_pixels(np.maximum, status, cube[STATUS].data, dtype=np.uint8)
-    result = xr.Dataset({STATUS: schema.variable(status, schema.status_attrs())}, cube.coords)
-    return schema.record(result.assign_attrs(cube.attrs), "cloud_mask", method=method, buffer=buffer)
+    arrays = {STATUS: schema.variable(status, schema.status_attrs())}
+    if probability:
+        if found.probability is None:
+            raise CubeError(f"{method!r} gives no probability: leave probability=True out.")
+        attrs = {"long_name": "probability of cloud", "units": "1"}
+        arrays[PROBABILITY] = schema.variable(found.probability, attrs)
+    result = xr.Dataset(arrays, cube.coords, cube.attrs)
+    return schema.record(result, "cloud_mask", method=method, **options, **{"buffer": buffer, **told})
 
 
-def _scl(cube: xr.Dataset) -> object:
-    schema.validate(cube, level="L2A", scl=True)
-    return map_pixels(_status_of_scl, cube[SCL].data, dtype=np.uint8)
+def _detect(cube: xr.Dataset, method: str, options: dict[str, Any]) -> Detected:
+    if not isinstance(method, str) or method not in METHODS:
+        raise CubeError(f"Unknown mask method {method!r}; known: {', '.join(METHODS)}.")
+    detect: Callable[..., Detected] = import_module(f"s2cube.masks.{method}").detect
+    known = list(inspect.signature(detect).parameters)[1:]
+    if unknown := [name for name in options if name not in known]:
+        has = f"its options are {', '.join(known)}" if known else "it has no options"
+        raise CubeError(f"{method!r} has no option {', '.join(unknown)}; {has}.")
+    return detect(cube, **options)
 
 
-_METHODS: Final[dict[str, Callable[[xr.Dataset], object]]] = {"scl": _scl}
-
-
-def _status_of_scl(scl: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Look the classes up; a class that Sen2Cor does not have counts as no data."""
-    table = np.full(256, Status.NO_DATA, dtype=np.uint8)
-    for value, status in schema.SCL_STATUS.items():
-        table[value] = status
-    table[int(read_failed_value(scl.dtype))] = Status.READ_FAILED
-    return table[scl]
-
-
-def _radius(cube: xr.Dataset, buffer: float) -> tuple[float, float]:
-    """Return `buffer` metres in pixels along y and x."""
-    if isinstance(buffer, bool) or not isinstance(buffer, (int, float, np.number)):
-        raise CubeError(f"buffer is a distance in metres, 0 or more; got {buffer!r}.")
-    if not 0 <= buffer <= FARTHEST:
+def _radius(cube: xr.Dataset, words: str, metres: float) -> tuple[float, float]:
+    """Return a distance in pixels along y and x."""
+    if isinstance(metres, bool) or not isinstance(metres, (int, float, np.number)):
+        raise CubeError(f"{words} is a distance in metres, 0 or more; got {metres!r}.")
+    if not 0 <= metres <= FARTHEST:
         raise CubeError(
-            f"buffer is a distance in metres, 0 or more; got {buffer!r} (at most {FARTHEST})."
+            f"{words} is a distance in metres, 0 or more; got {metres!r} (at most {FARTHEST})."
         )
     geobox = schema.geobox_of(cube)
     dx, dy = abs(geobox.transform.a), abs(geobox.transform.e)
     if geobox.crs is not None and geobox.crs.geographic:
-        # A sphere will do for a buffer; the cube's middle latitude stands for all of it.
+        # A sphere will do for a distance; the cube's middle latitude stands for all of it.
         latitude = math.radians(float(geobox.extent.centroid.points[0][1]))
         metre = 111_195.0
-        return buffer / (dy * metre), buffer / (dx * metre * max(math.cos(latitude), 1e-6))
+        return metres / (dy * metre), metres / (dx * metre * max(math.cos(latitude), 1e-6))
     if geobox.crs is not None and geobox.crs.units[0] not in ("metre", "meter", "m"):
         raise CubeError(
-            f"buffer is in metres, but the grid is in {geobox.crs.units[0]}: "
+            f"{words} is in metres, but the grid is in {geobox.crs.units[0]}: "
             "open the cube in a metric or geographic CRS."
         )
-    return buffer / dy, buffer / dx
+    return metres / dy, metres / dx

@@ -30,7 +30,7 @@ def by_distance(status: np.ndarray, ry: float, rx: float) -> np.ndarray:
 
 @given(masks, st.sampled_from([0, 0.5, 1, 1.5, 2, 2.3, 3, 12]), st.sampled_from([0, 1, 1.42, 2, 5]))
 def test_grows_over_all_within_the_distance(status: np.ndarray, ry: float, rx: float) -> None:
-    got = grow_status(status, radius=(ry, rx), grown=GROWN)
+    got = grow_status(status, radius=(ry, rx), states=GROWN)
     assert got.dtype == np.uint8
     np.testing.assert_array_equal(got, by_distance(status, ry, rx))
 
@@ -38,6 +38,6 @@ def test_grows_over_all_within_the_distance(status: np.ndarray, ry: float, rx: f
 def test_no_data_neither_grows_nor_gives_way() -> None:
     status = np.zeros((1, 5, 5), np.uint8)
     status[0, 0, 0], status[0, 2, 2] = 7, 5
-    grown = grow_status(status, radius=(9, 9), grown=GROWN)
+    grown = grow_status(status, radius=(9, 9), states=GROWN)
     assert grown[0, 0, 0] == 7
     assert (np.delete(grown.ravel(), 0) == 5).all()
