@@ -9,7 +9,7 @@ BENCH = PYTHONPATH=tests OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python tes
 # recent (those touched in the last day's commits, for CI), all, or none.
 NOTEBOOKS ?= cache
 
-.PHONY: demo test test-fast lint types bench bench-docs docs docs-full lock clean help
+.PHONY: demo test coverage test-fast lint types bench bench-docs docs docs-full lock clean help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,9 @@ demo: $(VENV)/.demo  ## two gap-free years from real Sentinel-2 data, into demo-
 	$(BIN)/s2cube demo --out demo-output
 
 test: lint types  ## lint, formatting, types, and every test
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+coverage: $(VENV)/.test  ## every test, and which lines they reach; slower
 	$(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term
 
 test-fast: $(VENV)/.test  ## the quick tests only

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -36,6 +37,25 @@ def _no_windows(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def cube() -> xr.Dataset:
     """A small simulated cube, in memory."""
     return s2cube.testing.simulate_cube(shape=(40, 48), seed=1)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """Two worker processes on loopback."""
+    distributed = pytest.importorskip("distributed", reason="needs the extra 'distributed'")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0", host="127.0.0.1"
+    ) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster: Any) -> Iterator[Any]:
+    """The ambient client: a plain ``.compute()`` goes to the cluster."""
+    import distributed
+
+    with distributed.Client(cluster) as client:
+        yield client
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_halo(chunks: tuple, radius: float) -> None:
         "dtype": np.uint8,
         "depth": (int(radius), int(radius)),
         "radius": (radius, radius),
-        "grown": (5,),
+        "states": (5,),
     }
     expected = map_halo(grow_status, status, **how)
     lazy = map_halo(grow_status, da.from_array(status, chunks), **how)
@@ -183,7 +183,7 @@ def pixels(function: Callable[..., Any], dtype: str, *arrays: np.ndarray, **keyw
 
 
 def grows(radius: float) -> tuple:
-    how: dict[str, Any] = {"radius": (radius, radius), "grown": (3, 4, 5), "dtype": "u1"}
+    how: dict[str, Any] = {"radius": (radius, radius), "states": (3, 4, 5), "dtype": "u1"}
     return lambda given: map_halo(grow_status, given, depth=(int(radius),) * 2, **how), (
         random(4, SIDE),
     )

@@ -1,7 +1,6 @@
 """On a cluster: the same numbers, and one task a region."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,37 +8,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from archive import flat, ramp, scene
+from clusters import ON_A_CLUSTER, distributed
 from compare import assert_same
 
 import s2cube
 from s2cube.store import run
 
-distributed = pytest.importorskip("distributed", reason="needs the extra 'distributed'")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.xdist_group("cluster"),
-    # Clusters in tests are torn down under open connections.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed.*"),
-]
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Two worker processes on loopback."""
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0", host="127.0.0.1"
-    ) as cluster:
-        yield cluster
-
-
-@pytest.fixture
-def client(cluster: Any) -> Iterator[Any]:
-    """The ambient client: a plain ``.compute()`` goes to it."""
-    with distributed.Client(cluster) as client:
-        yield client
+pytestmark = ON_A_CLUSTER
 
 
 def test_every_verb_gives_the_same_numbers(client: Any, tmp_path: Path) -> None:

@@ -1,39 +1,20 @@
 """On a cluster: the same mosaics by numpy, threads and processes."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import swaths
+from clusters import ON_A_CLUSTER
 from compare import assert_same
 
 import s2cube
 
-distributed = pytest.importorskip("distributed", reason="needs the extra 'distributed'")
-
 pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.xdist_group("cluster"),
-    # Clusters in tests are torn down under open connections.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    *ON_A_CLUSTER,
     # rasterio hides its own warning by warnings.catch_warnings, which other threads undo.
     pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed.*"),
 ]
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    """The ambient client, of two worker processes on loopback: a plain ``.compute()`` goes to it."""
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0", host="127.0.0.1"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
 
 
 def test_mosaics_are_the_same(client: Any) -> None:

@@ -1,36 +1,14 @@
 """On a cluster: the same images by numpy, threads and processes."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import pytest
+from clusters import ON_A_CLUSTER
 from compare import assert_same
 
 import s2cube
 
-distributed = pytest.importorskip("distributed", reason="needs the extra 'distributed'")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.xdist_group("cluster"),
-    # Clusters in tests are torn down under open connections.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed.*"),
-]
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    """The ambient client, of two worker processes on loopback: a plain ``.compute()`` goes to it."""
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0", host="127.0.0.1"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
+pytestmark = ON_A_CLUSTER
 
 
 def test_every_verb_gives_the_same_image(client: Any) -> None:

@@ -1,12 +1,12 @@
 """Reading on workers: what the user set travels with the cube, what fails comes back."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pystac
 import pytest
 import rasterio
+from clusters import ON_A_CLUSTER
 from compare import assert_same
 from remote import GDAL, MIXED, QUICK, driver, made, opened, served
 
@@ -16,28 +16,7 @@ from s2cube.sources.retry import Retry
 from s2cube.sources.signing import PlanetaryComputer
 from s2cube.testing import Faults, FileServer, Request, Response
 
-distributed = pytest.importorskip("distributed", reason="needs the extra 'distributed'")
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.xdist_group("cluster"),
-    # Clusters in tests are torn down under open connections.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed.*"),
-]
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Any]:
-    """The ambient client of two worker processes: a plain ``.compute()`` goes to it."""
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0", host="127.0.0.1"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        yield client
+pytestmark = ON_A_CLUSTER
 
 
 @pytest.fixture(scope="module")
