@@ -8,7 +8,13 @@
 from s2cube import testing
 from s2cube._accessor import S2Accessor
 from s2cube.composites import count, geomedian, median, percentile
-from s2cube.evaluate import check_offsets, evaluate_gap_filling, seam_score
+from s2cube.evaluate import (
+    check_masks,
+    check_offsets,
+    evaluate_gap_filling,
+    evaluate_masks,
+    seam_score,
+)
 from s2cube.export import write_cogs
 from s2cube.gapfill import fill_gaps
 from s2cube.masks import clear_share, cloud_mask, combine_masks, mask_agreement, mask_clouds
@@ -48,6 +54,7 @@ __all__ = [
     "WriteReport",
     "__version__",
     "as_cube",
+    "check_masks",
     "check_offsets",
     "clear_share",
     "cloud_mask",
@@ -55,6 +62,7 @@ __all__ = [
     "count",
     "estimate_clearsky",
     "evaluate_gap_filling",
+    "evaluate_masks",
     "explain",
     "fill_gaps",
     "geomedian",

@@ -7,7 +7,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 import xarray as xr
 
 from s2cube.composites import count, geomedian, median, percentile
-from s2cube.evaluate import check_offsets, evaluate_gap_filling
+from s2cube.evaluate import check_masks, check_offsets, evaluate_gap_filling
 from s2cube.export import write_cogs
 from s2cube.gapfill import fill_gaps
 from s2cube.masks import clear_share, cloud_mask, mask_clouds
@@ -47,6 +47,7 @@ class S2Accessor:
     validate = _Verb(validate)
     items = _Verb(items)
     check_offsets = _Verb(check_offsets)
+    check_masks = _Verb(check_masks)
     explain = _Verb(explain)
     clear_share = _Verb(clear_share)
     # Its **options could be called "cube", says mypy; no method has such an option.

@@ -4,9 +4,10 @@ Each adapter takes plain or Dask arrays of shape ``(time, y, x)`` and gives the 
 both, whatever the chunks. Graphs are deterministic: the same call has the same keys.
 """
 
-from s2cube.blocks.area import count_steps, map_grid
+from s2cube.blocks.area import count_steps, count_values, map_grid
 from s2cube.blocks.graph import GraphFacts, Reading, look_at_graph
 from s2cube.blocks.maps import count_blocks, is_lazy, map_halo, map_pixels, map_time
+from s2cube.blocks.patches import map_windows
 from s2cube.blocks.peak import Peak
 from s2cube.blocks.read import Location, Need, read_blocks
 from s2cube.blocks.reduce import reduce_time
@@ -19,12 +20,14 @@ __all__ = [
     "Reading",
     "count_blocks",
     "count_steps",
+    "count_values",
     "is_lazy",
     "look_at_graph",
     "map_grid",
     "map_halo",
     "map_pixels",
     "map_time",
+    "map_windows",
     "read_blocks",
     "reduce_time",
 ]

@@ -1,7 +1,15 @@
 """Measuring: how far from the truth the results are, and whether what metadata say is true."""
 
+from s2cube.evaluate.consistency import check_masks
 from s2cube.evaluate.filling import evaluate_gap_filling
+from s2cube.evaluate.masks import evaluate_masks
 from s2cube.evaluate.offsets import check_offsets
 from s2cube.evaluate.seams import seam_score
 
-__all__ = ["check_offsets", "evaluate_gap_filling", "seam_score"]
+__all__ = [
+    "check_masks",
+    "check_offsets",
+    "evaluate_gap_filling",
+    "evaluate_masks",
+    "seam_score",
+]

@@ -21,8 +21,8 @@ __all__ = ["METHODS", "PROBABILITY", "SOFT", "cloud_mask"]
 PROBABILITY: Final = "cloud_probability"
 SOFT: Final = (int(Status.THIN_CLOUD), int(Status.SHADOW), int(Status.CLOUD))
 """What buffers grow, and opening and closing work on. Snow, water and missing data have no soft edge."""
-METHODS: Final = ("scl",)
-"""The methods by name; each is a module of this room with a function ``detect(cube, **options)``."""
+METHODS: Final = {"scl": "scl", "s2cloudless": "cloudless", "csmask": "csmask"}
+"""The methods by name, and their module of this room, with its function ``detect(cube, **options)``."""
 
 FARTHEST: Final = 10_000
 """Metres: a distance beyond it is a slip."""
@@ -45,7 +45,10 @@ def cloud_mask(
     cube
         A cube.
     method
-        ``"scl"``: Sen2Cor's scene classification (level 2A, variable ``SCL``).
+        ``"scl"``: Sen2Cor's scene classification (level 2A, variable ``SCL``). ``"s2cloudless"``: clouds
+        by boosted trees (level 1C, ten bands, extra ``s2cloudless``; :mod:`s2cube.masks.cloudless`).
+        ``"csmask"``: clouds and shadows by a U-Net (level 1C or 2A, at least four bands, extra
+        ``csmask``; :mod:`s2cube.masks.csmask`).
     buffer
         Metres by which cloud, thin cloud and shadow grow, None for none. A pixel is taken in when
         its centre lies at most that far from the centre of a cloudy one.
@@ -58,7 +61,7 @@ def cloud_mask(
     probability
         Whether to give ``cloud_probability`` too, for methods that have one.
     options
-        Of the method.
+        Of the method: ``threshold``, ``average_over`` and ``dilation_size`` of ``"s2cloudless"``.
 
     Returns
     -------
@@ -71,6 +74,8 @@ def cloud_mask(
     CubeError
         The method is unknown, the cube lacks what the method needs, an option is none of its, or a
         distance is negative.
+    ImportError
+        The method needs an extra that is not installed.
 
     Notes
     -----
@@ -117,7 +122,7 @@ def cloud_mask(
 def _detect(cube: xr.Dataset, method: str, options: dict[str, Any]) -> Detected:
     if not isinstance(method, str) or method not in METHODS:
         raise CubeError(f"Unknown mask method {method!r}; known: {', '.join(METHODS)}.")
-    detect: Callable[..., Detected] = import_module(f"s2cube.masks.{method}").detect
+    detect: Callable[..., Detected] = import_module(f"s2cube.masks.{METHODS[method]}").detect
     known = list(inspect.signature(detect).parameters)[1:]
     if unknown := [name for name in options if name not in known]:
         has = f"its options are {', '.join(known)}" if known else "it has no options"

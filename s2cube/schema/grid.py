@@ -1,7 +1,8 @@
 """Where and when: the grid of a cube, its CRS, and solar days."""
 
+import math
 from collections.abc import Hashable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import xarray as xr
@@ -11,6 +12,9 @@ from s2cube.schema.tables import SPATIAL_REF
 
 if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
+
+METRES: Final = 111_195.0
+"""Of a degree, on a sphere."""
 
 
 def spatial_ref(geobox: "GeoBox") -> xr.Variable:
@@ -115,6 +119,29 @@ def _axis(cube: xr.Dataset, dim: str, step: float | None) -> tuple[float, float]
             "put the data on a regular grid first."
         )
     return float(centres[0]), mean
+
+
+def pixel_metres(geobox: "GeoBox") -> tuple[float, float]:
+    """Return the size of a pixel of `geobox` along y and x in metres.
+
+    In degrees a sphere will do; the middle latitude stands for all of the grid.
+
+    Raises
+    ------
+    CubeError
+        The CRS is neither in metres nor in degrees.
+    """
+    dx, dy = abs(geobox.transform.a), abs(geobox.transform.e)
+    crs = _crs(geobox)
+    if crs.geographic:
+        latitude = math.radians(float(geobox.extent.centroid.points[0][1]))
+        return dy * METRES, dx * METRES * max(math.cos(latitude), 1e-6)
+    if crs.units[0] not in ("metre", "meter", "m"):
+        raise CubeError(
+            f"Distances are in metres, but the grid is in {crs.units[0]}: open the cube in a metric or "
+            "geographic CRS."
+        )
+    return dy, dx
 
 
 def solar_day(times: np.ndarray, longitude: float) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Believable cubes and stand-in services: for documentation, tests and benchmarks, yours too."""
 
 from s2cube.testing.clearsky import ClearSkyStandIn
+from s2cube.testing.clouds import add_clouds
 from s2cube.testing.files import FileServer
 from s2cube.testing.loopback import Faults, Loopback, Request, Response
 from s2cube.testing.simulate import simulate_cube
@@ -14,5 +15,6 @@ __all__ = [
     "Request",
     "Response",
     "StacApi",
+    "add_clouds",
     "simulate_cube",
 ]
