@@ -1,4 +1,6 @@
-"""What tests on a cluster have in common; the cluster itself is a fixture."""
+"""What tests on a cluster have in common."""
+
+from typing import Any
 
 import pytest
 
@@ -12,3 +14,10 @@ ON_A_CLUSTER = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed.*"),
 ]
+
+
+def two_workers() -> Any:
+    """Return a cluster of two processes on loopback, to be entered."""
+    return distributed.LocalCluster(
+        n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0", host="127.0.0.1"
+    )

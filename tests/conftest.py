@@ -42,10 +42,9 @@ def cube() -> xr.Dataset:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Two worker processes on loopback."""
-    distributed = pytest.importorskip("distributed", reason="needs the extra 'distributed'")
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0", host="127.0.0.1"
-    ) as cluster:
+    from clusters import two_workers
+
+    with two_workers() as cluster:
         yield cluster
 
 

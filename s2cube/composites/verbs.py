@@ -21,6 +21,7 @@ from s2cube.composites.periods import Period, find_periods
 from s2cube.errors import CubeError
 from s2cube.kernels import geomedian as geomedians
 from s2cube.kernels import order
+from s2cube.kernels.fill import observed
 from s2cube.models import torch_kernels
 from s2cube.models.device import check_device
 
@@ -269,10 +270,7 @@ def _geomedian(
 
 
 def _complete(*looks: NDArray[np.float32]) -> NDArray[np.float32]:
-    complete = np.isfinite(looks[0])
-    for look in looks[1:]:
-        complete &= np.isfinite(look)
-    number: NDArray[np.float32] = complete.sum(0, dtype=np.float32)[None]
+    number: NDArray[np.float32] = observed(*looks).sum(0, dtype=np.float32)[None]
     return number
 
 

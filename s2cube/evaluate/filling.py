@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from s2cube import schema
 from s2cube.errors import CubeError
 from s2cube.gapfill import check_method, fill_gaps
+from s2cube.kernels.fill import observed
 from s2cube.kernels.morphology import grow_status
 from s2cube.schema import Status
 
@@ -87,7 +88,7 @@ def evaluate_gap_filling(
         raise CubeError(f"Unknown masks {unknown}; known: {', '.join(_FAMILIES)}.")
     # One pass over the pixels; all that follows works on what is in memory.
     series = cube[bands].compute()
-    valid = np.logical_and.reduce([np.isfinite(series[band].values) for band in bands])
+    valid = observed(*(series[band].values for band in bands))
     truth = valid & ~_near_clouds(~valid)
     chosen = _dates(truth, np.random.default_rng(seed))
     rows = []

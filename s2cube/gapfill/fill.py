@@ -102,7 +102,7 @@ def fill_gaps(
     days = schema.solar_days(cube)
     targets = _targets(days, freq, dates)
     bands = schema.bands_of(cube)
-    valid = map_pixels(_all_finite, *(cube[band].data for band in bands), dtype=np.bool_)
+    valid = map_pixels(fill.observed, *(cube[band].data for band in bands), dtype=np.bool_)
     reach: fill.Reach = "past" if causal else "both"
     between = Provenance.INTERPOLATED if chosen.two_sided else Provenance.EXTRAPOLATED
     common: dict[str, Any] = {"days": days, "targets": targets, "length": len(targets)}
@@ -150,13 +150,6 @@ def check_method(method: str | None, *, causal: bool) -> str:
             "causal=False."
         )
     return name
-
-
-def _all_finite(*blocks: NDArray[np.float32]) -> NDArray[np.bool_]:
-    valid = np.isfinite(blocks[0])
-    for block in blocks[1:]:
-        valid &= np.isfinite(block)
-    return valid
 
 
 def _targets(days: NDArray[np.int32], freq: str, dates: Any) -> NDArray[np.int32]:

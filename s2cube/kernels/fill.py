@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from s2cube.schema import NO_AGE, Provenance, Status
 
-__all__ = ["Reach", "clear_age", "failed_looks", "fill_last", "fill_linear", "provenance"]
+__all__ = ["Reach", "clear_age", "failed_looks", "fill_last", "fill_linear", "observed", "provenance"]
 
 Reach = Literal["past", "both"]
 """Which looks a value may lean on: those up to its day, or those after it too."""
@@ -22,6 +22,14 @@ Reach = Literal["past", "both"]
 _Days = NDArray[np.int32]
 _FAR: Final = 2**29
 """Stands for "no such look" where days are compared; ``_FAR + _FAR`` still fits int32."""
+
+
+def observed(*bands: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Return where all of some bands have a value: only there a pixel is observed."""
+    complete = np.isfinite(bands[0])
+    for band in bands[1:]:
+        complete &= np.isfinite(band)
+    return complete
 
 
 def _clear_looks(

@@ -98,15 +98,11 @@ def geomedian(
     if fast := compiled():
         limits = TOLERANCE, DOUBT, NEAR, MOST
         fast.geomedian(flat, by_look, *limits, SLOW, LANES, out, seen, left)
-        if slow := np.flatnonzero(left).size:
+        if slow := np.count_nonzero(left):
             # The slow ones of all tiles together, anew: so neighbours do not change a pixel's result.
             some, own = np.ascontiguousarray(flat[:, :, left]), _chosen(by_look, left)
-            medians, counts, still = (
-                np.empty((bands, slow), np.float32),
-                seen[left],
-                np.empty(slow, np.bool_),
-            )
-            fast.geomedian(some, own, *limits, 0, LANES, medians, counts, still)
+            medians, still = np.empty((bands, slow), np.float32), np.empty(slow, np.bool_)
+            fast.geomedian(some, own, *limits, 0, LANES, medians, seen[left], still)
             out[:, left] = medians
             left[left] = still
     else:

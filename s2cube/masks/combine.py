@@ -66,7 +66,7 @@ def combine_masks(
         raise CubeError(
             f"votes are 'any', 'most', 'all', or a number from 1 to {number}; got {votes!r}."
         )
-    states = tuple(state for state in dropped_states(classes) if state < Status.SATURATED)
+    states = _dropped(classes)
     arrays = [mask[STATUS].data for mask in named.values()]
     status = map_pixels(_vote, *arrays, dtype=np.uint8, states=states, needed=needed)
     first = next(iter(named.values()))
@@ -104,7 +104,7 @@ def mask_agreement(masks: Masks, *, classes: Iterable[str] = CLASSES) -> xr.Data
     [0.0, 0.5, 1.0]
     """
     named = _named(masks)
-    states = tuple(state for state in dropped_states(classes) if state < Status.SATURATED)
+    states = _dropped(classes)
     arrays = [mask[STATUS].data for mask in named.values()]
     share = map_pixels(_share, *arrays, dtype=np.float32, states=states)
     first = next(iter(named.values()))
@@ -126,6 +126,11 @@ def _named(masks: Masks) -> dict[str, xr.Dataset]:
                 f"Mask {name!r} lies on other dates or another grid: make all from one cube."
             )
     return {str(name): mask for name, mask in given.items()}
+
+
+def _dropped(classes: Iterable[str]) -> tuple[int, ...]:
+    """Return the states of `classes` alone: what is no measurement is told apart."""
+    return tuple(state for state in dropped_states(classes) if state < Status.SATURATED)
 
 
 def _vote(*masks: NDArray[np.uint8], states: tuple[int, ...], needed: int) -> NDArray[np.uint8]:

@@ -138,16 +138,5 @@ def _radius(cube: xr.Dataset, words: str, metres: float) -> tuple[float, float]:
         raise CubeError(
             f"{words} is a distance in metres, 0 or more; got {metres!r} (at most {FARTHEST})."
         )
-    geobox = schema.geobox_of(cube)
-    dx, dy = abs(geobox.transform.a), abs(geobox.transform.e)
-    if geobox.crs is not None and geobox.crs.geographic:
-        # A sphere will do for a distance; the cube's middle latitude stands for all of it.
-        latitude = math.radians(float(geobox.extent.centroid.points[0][1]))
-        metre = 111_195.0
-        return metres / (dy * metre), metres / (dx * metre * max(math.cos(latitude), 1e-6))
-    if geobox.crs is not None and geobox.crs.units[0] not in ("metre", "meter", "m"):
-        raise CubeError(
-            f"{words} is in metres, but the grid is in {geobox.crs.units[0]}: "
-            "open the cube in a metric or geographic CRS."
-        )
-    return metres / dy, metres / dx
+    down, across = schema.pixel_metres(schema.geobox_of(cube))
+    return metres / down, metres / across

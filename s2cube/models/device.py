@@ -3,7 +3,7 @@
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -39,10 +39,13 @@ def check_device(device: str) -> str:
 
 @contextmanager
 def lease(device: str) -> Iterator[Any]:
-    """Give a device to one task of this process at a time, so that memory is shared by none."""
+    """Give a device to one task of this process at a time, so that none shares its memory.
+
+    The processor is for all.
+    """
     import torch
 
-    with _LOCKS[device] if device != "cpu" else threading.Lock():
+    with nullcontext() if device == "cpu" else _LOCKS[device]:
         yield torch.device(device)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import dask
 import pytest
 import xarray as xr
+from clusters import ON_A_CLUSTER, distributed, two_workers
 from compare import assert_same
 from service import KEY, assert_right, paid
 
@@ -155,33 +156,21 @@ def test_the_cache_is_the_users_by_default(
 
 # On a cluster.
 
-distributed = pytest.importorskip("distributed", reason="needs the extra 'distributed'")
-
-on_a_cluster = [
-    pytest.mark.slow,
-    pytest.mark.xdist_group("cluster"),
-    # Clusters in tests are torn down under open connections.
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed.*"),
-]
-
 
 def set_variable(key: str) -> None:
     os.environ["CLEARSKY_API_KEY"] = key
 
 
 def clustered(test: Any) -> Any:
-    for mark in on_a_cluster:
+    for mark in ON_A_CLUSTER:
         test = mark(test)
     return test
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=2, dashboard_address="127.0.0.1:0", host="127.0.0.1"
-    ) as cluster:
+def cluster() -> Iterator[Any]:
+    """One for each test: they scale it and tell its workers keys."""
+    with two_workers() as cluster:
         yield cluster
 
 
