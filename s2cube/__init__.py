@@ -11,16 +11,18 @@ from s2cube.composites import count, geomedian, median, percentile
 from s2cube.evaluate import (
     check_masks,
     check_offsets,
+    compare_gap_filling,
     evaluate_gap_filling,
     evaluate_masks,
     seam_score,
+    summarize_gap_filling,
 )
 from s2cube.export import write_cogs
 from s2cube.gapfill import fill_gaps
 from s2cube.masks import clear_share, cloud_mask, combine_masks, mask_agreement, mask_clouds
 from s2cube.mosaic import mosaic_orbits
 from s2cube.plan import Explanation, explain
-from s2cube.plot import plot_series, plot_true_color
+from s2cube.plot import plot_gap_filling, plot_masks, plot_series, plot_true_color
 from s2cube.schema import items, validate
 from s2cube.sources import (
     PROFILES,
@@ -59,6 +61,7 @@ __all__ = [
     "clear_share",
     "cloud_mask",
     "combine_masks",
+    "compare_gap_filling",
     "count",
     "estimate_clearsky",
     "evaluate_gap_filling",
@@ -76,12 +79,15 @@ __all__ = [
     "open_local",
     "open_stac",
     "percentile",
+    "plot_gap_filling",
+    "plot_masks",
     "plot_series",
     "plot_true_color",
     "reflectance_offset",
     "save_items",
     "seam_score",
     "search",
+    "summarize_gap_filling",
     "testing",
     "validate",
     "write_cogs",

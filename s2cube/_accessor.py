@@ -12,7 +12,7 @@ from s2cube.export import write_cogs
 from s2cube.gapfill import fill_gaps
 from s2cube.masks import clear_share, cloud_mask, mask_clouds
 from s2cube.plan import explain
-from s2cube.plot import plot_series, plot_true_color
+from s2cube.plot import plot_masks, plot_series, plot_true_color
 from s2cube.schema import items, validate
 from s2cube.store import write_daily
 
@@ -50,16 +50,17 @@ class S2Accessor:
     check_masks = _Verb(check_masks)
     explain = _Verb(explain)
     clear_share = _Verb(clear_share)
-    # Its **options could be called "cube", says mypy; no method has such an option.
+    # Their **options could be called "cube", says mypy; no method has such an option.
     cloud_mask = _Verb(cloud_mask)  # type: ignore[arg-type]
-    mask_clouds = _Verb(mask_clouds)
+    mask_clouds = _Verb(mask_clouds)  # type: ignore[arg-type]
     percentile = _Verb(percentile)
     median = _Verb(median)
     geomedian = _Verb(geomedian)
     count = _Verb(count)
-    fill_gaps = _Verb(fill_gaps)
+    fill_gaps = _Verb(fill_gaps)  # type: ignore[arg-type]
     evaluate_gap_filling = _Verb(evaluate_gap_filling)
     write_daily = _Verb(write_daily)
     write_cogs = _Verb(write_cogs)
     plot_true_color = _Verb(plot_true_color)
+    plot_masks = _Verb(plot_masks)
     plot_series = _Verb(plot_series)

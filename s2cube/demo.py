@@ -175,9 +175,10 @@ def _measure(clear: xr.Dataset) -> dict[str, Any]:
     """Measure how much was masked and how well gaps are filled."""
     status = clear["status"].values
     masked = float(((status >= Status.THIN_CLOUD) & (status <= Status.CLOUD)).mean())
+    how: dict[str, Any] = {"masks": ("clouds", "frame"), "by": "band", "daily": False}
     tables = [
-        evaluate_gap_filling(clear, ["last"], causal=True),
-        evaluate_gap_filling(clear, ["linear"]),
+        evaluate_gap_filling(clear, ["last"], causal=True, progress=False, **how),
+        evaluate_gap_filling(clear, ["linear"], causal=False, progress=False, **how),
     ]
     errors = [row for table in tables for row in table.to_dict("records")]
     errors.sort(key=lambda row: str(row["mask"]))

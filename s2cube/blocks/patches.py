@@ -57,6 +57,7 @@ def map_windows(
     taper: NDArray[np.float32],
     made: int,
     work: int,
+    shared: Any = None,
     **keywords: Any,
 ) -> Any:
     """Apply a kernel to square windows that overlap, and blend what it returns.
@@ -82,6 +83,9 @@ def map_windows(
         Length of the second dimension of what `function` returns.
     work
         Bytes that `function` works with, beside windows in and out.
+    shared
+        Passed on as ``shared=`` unless None: what is too large to be sent with every task. In a graph it
+        is a task of its own, so that a worker gets it once.
 
     Returns
     -------
@@ -100,13 +104,13 @@ def map_windows(
     run = partial(_run, function=function, keywords=keywords)
     mix = partial(_mix, sides=sides, taper=taper, made=made)
     if any(map(is_lazy, arrays)):
-        return _lazy(run, mix, aligned(arrays), sides, side, made, work)
+        return _lazy(run, mix, aligned(arrays), sides, side, made, work, shared)
     (down, across) = (
         [_cut((axis.length,), axis.pixels(number, side)) for number in range(len(axis.starts))]
         for axis in sides
     )
     tiles = (
-        (run([[[array]] for array in arrays], [cut_y, cut_x], [pixels_y, pixels_x]), j, i)
+        (run([[[array]] for array in arrays], [cut_y, cut_x], [pixels_y, pixels_x], shared), j, i)
         for j, (_, cut_y, pixels_y) in enumerate(down)
         for i, (_, cut_x, pixels_x) in enumerate(across)
     )
@@ -128,9 +132,11 @@ def _lazy(
     side: int,
     made: int,
     work: int,
+    shared: Any,
 ) -> Any:
     import dask.array as da
     from dask.base import tokenize
+    from dask.delayed import delayed
     from dask.highlevelgraph import HighLevelGraph
 
     along, *space = lazy[0].chunks
@@ -139,7 +145,12 @@ def _lazy(
         [_cut(sizes, axis.pixels(number, side)) for number in range(len(axis.starts))]
         for sizes, axis in zip(space, sides, strict=True)
     ]
-    windows, mixed = (f"{name}-{tokenize(run, mix, names)}" for name in ("windows", "blend"))
+    token = tokenize(run, mix, names, shared)
+    windows, mixed = (f"{name}-{token}" for name in ("windows", "blend"))
+    more, held = [], None
+    if shared is not None:
+        more = [delayed(shared, name=f"shared-{tokenize(shared)}", traverse=False)]
+        held = more[0].key
     peaks = _peaks(lazy, touched, sides, side, made, work)
     task: dict[Any, Any] = {}
     first, second = Sized(run, peaks[0]), Sized(mix, peaks[1])
@@ -147,8 +158,8 @@ def _lazy(
         for j, (down, cut_y, pixels_y) in enumerate(touched[0]):
             for i, (across, cut_x, pixels_x) in enumerate(touched[1]):
                 blocks = [[[(name, t, row, col) for col in across] for row in down] for name in names]
-                task[windows, t, 0, j, i] = (first, blocks, [cut_y, cut_x], [pixels_y, pixels_x])
-    layer = HighLevelGraph.from_collections(windows, task, dependencies=lazy)
+                task[windows, t, 0, j, i] = (first, blocks, [cut_y, cut_x], [pixels_y, pixels_x], held)
+    layer = HighLevelGraph.from_collections(windows, task, dependencies=[*lazy, *more])
     chunks = (along, (made,), *((side,) * len(axis.starts) for axis in sides))
     computed: Any = da.Array(layer, windows, chunks, meta=np.empty((0,) * 4, np.float32))
     ends = [np.cumsum(sizes) for sizes in space]
@@ -214,13 +225,15 @@ def _run(
     blocks: list[list[list[NDArray]]],
     cuts: list[list[list[int]]],
     pixels: list[NDArray[np.intp]],
+    shared: Any,
     *,
     function: Callable[..., NDArray[np.float32]],
     keywords: dict[str, Any],
 ) -> NDArray[np.float32]:
     """Compute one window, whose pixels lie in `blocks` (by array, row and column)."""
     windows = [_window(lines, cuts, pixels) for lines in blocks]
-    return function(*windows, **keywords)
+    given = {} if shared is None else {"shared": shared}
+    return function(*windows, **given, **keywords)
 
 
 def _window(

@@ -2,6 +2,7 @@
 
 from s2cube.evaluate.consistency import check_masks
 from s2cube.evaluate.filling import evaluate_gap_filling
+from s2cube.evaluate.filling_tables import compare_gap_filling, summarize_gap_filling
 from s2cube.evaluate.masks import evaluate_masks
 from s2cube.evaluate.offsets import check_offsets
 from s2cube.evaluate.seams import seam_score
@@ -9,7 +10,9 @@ from s2cube.evaluate.seams import seam_score
 __all__ = [
     "check_masks",
     "check_offsets",
+    "compare_gap_filling",
     "evaluate_gap_filling",
     "evaluate_masks",
     "seam_score",
+    "summarize_gap_filling",
 ]

@@ -12,14 +12,14 @@ from s2cube import schema
 from s2cube.blocks import count_values, is_lazy, map_halo, map_pixels
 from s2cube.errors import CubeError
 from s2cube.kernels.confusion import SIDE, common_looks, near_edges, pair_codes, pair_counts
-from s2cube.schema import STATUS, Status
+from s2cube.masks.given import Mask, status_of_mask
+from s2cube.schema import Status
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Mask", "evaluate_masks", "statuses_of"]
 
-Mask = xr.Dataset | xr.DataArray
 CLASSES: Final[dict[str, tuple[int, ...]]] = {
     "cloud": (Status.THIN_CLOUD, Status.CLOUD),
     "shadow": (Status.SHADOW,),
@@ -185,38 +185,6 @@ def statuses_of(masks: Mask | Mapping[str, Mask], *, like: Mask | xr.Dataset) ->
             "Masks are a Dataset with 'status', as cloud_mask() makes it, a DataArray, or a dict of "
             f"such by name; got {type(masks).__name__ if masks else 'none'}."
         )
-    return {str(name): _status(str(name), mask, like) for name, mask in masks.items()}
-
-
-def _status(name: str, mask: Mask, like: Mask | xr.Dataset) -> Any:
-    if isinstance(mask, xr.Dataset):
-        if STATUS not in mask:
-            raise CubeError(f"{name!r} has no 'status'; it has {list(mask.data_vars)}.")
-        mask = mask[STATUS]
-    if not isinstance(mask, xr.DataArray) or set(mask.dims) != set(schema.DIMS):
-        what = mask.dims if isinstance(mask, xr.DataArray) else type(mask).__name__
-        raise CubeError(f"{name!r} is no array with dimensions {schema.DIMS}; got {what}.")
-    mask = mask.transpose(*schema.DIMS)
-    for dim in schema.DIMS:
-        if mask.sizes[dim] != like.sizes[dim] or (
-            dim in mask.indexes
-            and dim in like.indexes
-            and not mask.indexes[dim].equals(like.indexes[dim])
-        ):
-            raise CubeError(
-                f"{name!r} differs along {dim!r} ({mask.sizes[dim]} steps, not {like.sizes[dim]}, "
-                f"or other coordinates): choose what both have, as with .sel({dim}=other[{dim!r}])."
-            )
-    if mask.dtype == np.bool_:
-        return map_pixels(_cloud_where, mask.data, dtype=np.uint8)
-    if mask.dtype == np.uint8 and mask.name == STATUS:
-        return mask.data
-    raise CubeError(
-        f"{name!r} is {mask.dtype} called {mask.name!r}: a mask is boolean, True where there is cloud, "
-        "or called 'status' as cloud_mask() makes it. Of your own classes make a boolean: "
-        "mask.isin([...])."
-    )
-
-
-def _cloud_where(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    return mask.astype(np.uint8) * np.uint8(Status.CLOUD)
+    return {
+        str(name): status_of_mask(mask, like=like, name=repr(str(name))) for name, mask in masks.items()
+    }

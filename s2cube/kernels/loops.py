@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["deviations", "geomedian", "percentiles"]
+__all__ = ["deviations", "exact", "geomedian", "percentiles"]
 
 F = np.float32
 _MODES: Final[dict[str, Any]] = {"nogil": True, "error_model": "numpy"}
@@ -32,6 +32,7 @@ def _compile(**more: Any) -> Callable[[Callable[..., Any]], Any]:
 # Said in so many words: a function that says nothing is compiled like the first one that calls it.
 _exact = _compile(fastmath=False)
 # Sums may be fused with products; NaN keeps its meaning.
+exact = _exact
 _sums = _compile(fastmath={"contract", "reassoc", "nsz", "arcp"})
 
 

@@ -1,7 +1,7 @@
 """``mask_clouds``: take what is not clear out of the reflectance."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from s2cube import schema
 from s2cube.blocks import map_pixels
 from s2cube.errors import CubeError
+from s2cube.masks.given import status_of_mask
 from s2cube.masks.method import cloud_mask
+from s2cube.masks.needs import METHODS
 from s2cube.schema import STATUS, Status
 
 __all__ = ["CLASSES", "dropped_states", "mask_clouds"]
@@ -26,7 +28,10 @@ def mask_clouds(
     method_or_mask: str | xr.Dataset | xr.DataArray = "scl",
     *,
     classes: Iterable[str] = CLASSES,
+    snow: bool = False,
+    water: bool = False,
     buffer: float | None = None,
+    **options: Any,
 ) -> xr.Dataset:
     """Set the reflectance of cloudy looks to missing, in all bands at once, lazily.
 
@@ -40,8 +45,12 @@ def mask_clouds(
     classes
         States to mask, by name: ``clear_water``, ``snow``, ``thin_cloud``, ``shadow``, ``cloud``.
         Saturated, missing and unread pixels are masked always.
+    snow, water
+        Whether to mask these too, beside `classes`.
     buffer
         Metres by which clouds and shadows grow; only with a method (a ready mask has its own).
+    options
+        Others of :func:`cloud_mask`, with a method: ``opening``, ``closing``, and the method's own.
 
     Returns
     -------
@@ -52,7 +61,8 @@ def mask_clouds(
     Raises
     ------
     CubeError
-        A class or method is unknown, or the mask does not fit the cube.
+        A class or method is unknown, the method does not tell what is to be masked, or the mask does
+        not fit the cube.
 
     Examples
     --------
@@ -63,15 +73,18 @@ def mask_clouds(
     True
     """
     cube = schema.validate(cube)
-    dropped = dropped_states(classes)
+    also = [name for name, asked in (("snow", snow), ("clear_water", water)) if asked]
+    dropped = dropped_states(classes, also)
     if isinstance(method_or_mask, str):
-        status = cloud_mask(cube, method_or_mask, buffer=buffer)[STATUS].data
+        _check_told(method_or_mask, also)
+        found = cloud_mask(cube, method_or_mask, buffer=buffer, **options)
+        # With its history, which says how the mask was made.
+        status, cube = found[STATUS].data, cube.assign_attrs(found.attrs)
         words: object = method_or_mask
     else:
-        if buffer is not None:
-            raise CubeError("buffer goes with a method; give it to cloud_mask() for a ready mask.")
-        status = _given(cube, method_or_mask)
-        words = "given"
+        if given := sorted({**({} if buffer is None else {"buffer": buffer}), **options}):
+            raise CubeError(f"{given[0]} goes with a method; give it to cloud_mask() for a ready mask.")
+        status, words = _given(cube, method_or_mask), "given"
     arrays = {STATUS: schema.variable(status, schema.status_attrs())}
     for band in schema.bands_of(cube):
         masked = map_pixels(_drop, cube[band].data, status, dtype=np.float32, states=tuple(dropped))
@@ -80,58 +93,40 @@ def mask_clouds(
         cube.assign(arrays),
         "mask_clouds",
         method=words,
-        classes=sorted(Status(state).name.lower() for state in dropped if state not in _NO_LOOK),
-        buffer=buffer,
+        classes=sorted({Status(state).name.lower() for state in dropped if state not in _NO_LOOK}),
     )
 
 
-def dropped_states(classes: Iterable[str]) -> list[int]:
-    """Return the states of `classes`, and those that are no measurement at all."""
+def dropped_states(classes: Iterable[str], also: Iterable[str] = ()) -> list[int]:
+    """Return the states of `classes` and of `also`, and those that are no measurement at all."""
     known = [status.name.lower() for status in Status if Status.CLEAR < status < Status.SATURATED]
     if not isinstance(classes, Iterable):
         raise CubeError(f"classes are names of states, got {classes!r}.")
-    asked = [classes] if isinstance(classes, str) else list(classes)
+    asked = [*([classes] if isinstance(classes, str) else classes), *also]
     if unknown := [name for name in asked if name not in known]:
         raise CubeError(f"Unknown classes {unknown}; classes to mask are among {known}.")
     return [*(int(Status[name.upper()]) for name in asked), *map(int, _NO_LOOK)]
 
 
+def _check_told(method: str, also: list[str]) -> None:
+    """Refuse to mask what a method does not tell: it would stay, and nobody would know."""
+    if method not in METHODS:
+        return
+    for name in also:
+        if Status[name.upper()] not in METHODS[method].tells:
+            tell = [word for word, one in METHODS.items() if Status[name.upper()] in one.tells]
+            raise CubeError(
+                f"{method!r} does not tell {name.removeprefix('clear_')} apart; {', '.join(tell)} do: "
+                "mask the result once more by one of them, with classes=()."
+            )
+
+
 def _given(cube: xr.Dataset, mask: xr.Dataset | xr.DataArray) -> object:
     """Return the status that a ready mask and the cube's own give together."""
-    if isinstance(mask, xr.Dataset):
-        if STATUS not in mask:
-            raise CubeError(f"The mask has no 'status'; it has {list(mask.data_vars)}.")
-        mask = mask[STATUS]
-    if not isinstance(mask, xr.DataArray):
-        raise CubeError(f"A mask is a method's name, a Dataset or a DataArray, got {type(mask)}.")
-    if set(mask.dims) != set(schema.DIMS):
-        raise CubeError(f"The mask has dimensions {mask.dims}, the cube has {schema.DIMS}.")
-    mask = mask.transpose(*schema.DIMS)
-    for dim in schema.DIMS:
-        if dim in mask.coords and not mask.indexes[dim].equals(cube.indexes[dim]):
-            raise CubeError(
-                f"Mask and cube differ along {dim!r} ({mask.sizes[dim]} and {cube.sizes[dim]} "
-                "steps, or other coordinates): make the mask from this cube."
-            )
-    if mask.shape != tuple(cube.sizes[dim] for dim in schema.DIMS):
-        raise CubeError(f"Mask and cube differ in shape: {mask.shape}, {dict(cube.sizes)}.")
-    if mask.dtype == np.bool_:
-        status = map_pixels(_cloud_where, mask.data, dtype=np.uint8)
-    elif mask.dtype == np.uint8 and mask.name == STATUS:
-        status = mask.data
-    else:
-        raise CubeError(
-            f"A mask is boolean, True where cloudy, or an array called 'status' as cloud_mask() makes "
-            f"it; got {mask.dtype} called {mask.name!r}. Of your own classes make a boolean: "
-            "mask.isin([...])."
-        )
+    status = status_of_mask(mask, like=cube)
     if STATUS not in cube:
         return status
     return map_pixels(np.maximum, status, cube[STATUS].data, dtype=np.uint8)
-
-
-def _cloud_where(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    return mask.astype(np.uint8) * np.uint8(Status.CLOUD)
 
 
 def _drop(

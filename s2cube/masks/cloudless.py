@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from s2cube.blocks import is_lazy, map_halo, map_pixels
 from s2cube.errors import CubeError
 from s2cube.masks.detected import Detected
-from s2cube.masks.needs import NEEDS, check_cube, check_extra, check_version
+from s2cube.masks.needs import METHODS, check_cube, check_extra, check_version
 from s2cube.schema import Status
 
 __all__ = ["detect"]
@@ -83,7 +83,7 @@ def detect(
         raise CubeError(f"threshold is a probability from 0 to 1; got {threshold!r}.")
     average, growth = _pixels("average_over", average_over), _pixels("dilation_size", dilation_size)
     version = check_extra("s2cloudless", PACKAGE, "s2cloudless", "lightgbm", "cv2")
-    arrays = [cube[band].data for band in NEEDS["s2cloudless"][1]]
+    arrays = [cube[band].data for band in METHODS["s2cloudless"].needs]
     probability = map_pixels(
         _probability,
         *arrays,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from s2cube.blocks import map_pixels, map_windows
 from s2cube.masks.detected import Detected
-from s2cube.masks.needs import NEEDS, check_cube, check_extra, check_version, level_of
+from s2cube.masks.needs import METHODS, check_cube, check_extra, check_version, level_of
 from s2cube.schema import Status
 
 __all__ = ["detect"]
@@ -71,7 +71,7 @@ def detect(cube: xr.Dataset) -> Detected:
         "it has one network for reflectance at the top of the atmosphere and one for that at the ground",
     )
     version = check_extra("csmask", PACKAGE, "ukis_csmask", "onnxruntime", "scipy")
-    names = list(NEEDS["csmask"][1])
+    names = list(METHODS["csmask"].needs)
     if all(band in cube for band in SWIR):
         names += SWIR
     classes = map_windows(

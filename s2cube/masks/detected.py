@@ -1,5 +1,6 @@
 """What a method of masking returns."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,3 +15,5 @@ class Detected:
     """``uint8``, flags of :class:`~s2cube.schema.Status`."""
     probability: Any | None = None
     """Of cloud, ``float32`` from 0 to 1, NaN where there is no look; None where the method has none."""
+    told: Mapping[str, Any] | None = None
+    """Options as ``history`` tells them; None where as they were given."""

@@ -2,53 +2,70 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, overload
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from s2cube import schema
 from s2cube.blocks import map_halo, map_pixels
 from s2cube.errors import CubeError
 from s2cube.kernels.morphology import close_status, grow_status, open_status
+from s2cube.masks.arrays import mask_array
 from s2cube.masks.detected import Detected
+from s2cube.masks.needs import METHODS
 from s2cube.schema import STATUS, Status
 
-__all__ = ["METHODS", "PROBABILITY", "SOFT", "cloud_mask"]
+__all__ = ["PROBABILITY", "SOFT", "cloud_mask"]
 
 PROBABILITY: Final = "cloud_probability"
 SOFT: Final = (int(Status.THIN_CLOUD), int(Status.SHADOW), int(Status.CLOUD))
 """What buffers grow, and opening and closing work on. Snow, water and missing data have no soft edge."""
-METHODS: Final = {"scl": "scl", "s2cloudless": "cloudless", "csmask": "csmask"}
-"""The methods by name, and their module of this room, with its function ``detect(cube, **options)``."""
-
 FARTHEST: Final = 10_000
 """Metres: a distance beyond it is a slip."""
 
 
+@overload
+def cloud_mask(cube: xr.Dataset, method: str = "scl", **options: Any) -> xr.Dataset: ...
+@overload
 def cloud_mask(
-    cube: xr.Dataset,
+    cube: NDArray[np.floating[Any]], method: str = "scl", **options: Any
+) -> NDArray[np.uint8]: ...
+
+
+def cloud_mask(
+    cube: xr.Dataset | NDArray[np.floating[Any]],
     method: str = "scl",
     *,
     buffer: float | None = None,
     opening: float | None = None,
     closing: float | None = None,
     probability: bool = False,
+    bands: Iterable[str] | None = None,
+    level: str | None = None,
+    resolution: float | None = None,
     **options: Any,
-) -> xr.Dataset:
+) -> xr.Dataset | NDArray[np.uint8]:
     """Tell, for every look at every pixel, whether it is clear, lazily.
 
     Parameters
     ----------
     cube
-        A cube.
+        A cube; or a plain array of reflectance, shape ``(y, x, band)`` or ``(time, y, x, band)``, NaN
+        where nothing is known, with `bands` and `level`.
     method
-        ``"scl"``: Sen2Cor's scene classification (level 2A, variable ``SCL``). ``"s2cloudless"``: clouds
+        ``"scl"``: Sen2Cor's scene classification (level 2A, variable ``SCL``). ``"spectral"``: clouds,
+        snow and water by the spectrum of each pixel (level 1C or 2A, at least four bands;
+        :mod:`s2cube.masks.spectral`). ``"spectral-temporal"``: clouds, **shadows**, snow and water by
+        how a look differs from what its place usually shows (the same, and a series;
+        :mod:`s2cube.masks.temporal`). ``"s2cloudless"``: clouds
         by boosted trees (level 1C, ten bands, extra ``s2cloudless``; :mod:`s2cube.masks.cloudless`).
         ``"csmask"``: clouds and shadows by a U-Net (level 1C or 2A, at least four bands, extra
-        ``csmask``; :mod:`s2cube.masks.csmask`).
+        ``csmask``; :mod:`s2cube.masks.csmask`). ``"segmentation"``: what a network of your own, or
+        anyone's function, tells apart (:mod:`s2cube.masks.segmentation`).
     buffer
         Metres by which cloud, thin cloud and shadow grow, None for none. A pixel is taken in when
         its centre lies at most that far from the centre of a cloudy one.
@@ -60,14 +77,20 @@ def cloud_mask(
         and before the buffer.
     probability
         Whether to give ``cloud_probability`` too, for methods that have one.
+    bands, level, resolution
+        Of a plain array only: the names of its bands in their order, ``"L1C"`` or ``"L2A"``, and, where
+        a distance is asked for, the metres of a pixel.
     options
-        Of the method: ``threshold``, ``average_over`` and ``dilation_size`` of ``"s2cloudless"``.
+        Of the method: ``threshold`` of ``"spectral"``; ``reference`` and ``threshold`` of
+        ``"spectral-temporal"``; ``threshold``, ``average_over`` and ``dilation_size`` of
+        ``"s2cloudless"``; ``model``, ``threshold``, ``device`` and ``batch_size`` of ``"segmentation"``.
 
     Returns
     -------
-    xarray.Dataset
+    xarray.Dataset or numpy.ndarray
         ``status``, uint8 flags of :class:`~s2cube.schema.Status`, dims ``(time, y, x)``; if asked for,
-        ``cloud_probability``, float32 from 0 to 1, as the method gives it, before any distance.
+        ``cloud_probability``, float32 from 0 to 1, as the method gives it, before any distance. Of a
+        plain array, the status as one: ``(y, x)`` or ``(time, y, x)``, computed at once.
 
     Raises
     ------
@@ -89,7 +112,25 @@ def cloud_mask(
     >>> mask = s2cube.cloud_mask(cube, "scl", buffer=60)
     >>> mask["status"].dtype
     dtype('uint8')
+
+    One image as an array, no cube:
+
+    >>> import numpy as np
+    >>> pixels = np.full((20, 30, 4), 0.6, np.float32)
+    >>> names = ["blue", "green", "red", "nir"]
+    >>> status = s2cube.cloud_mask(pixels, "spectral", bands=names, level="L2A")
+    >>> status.shape, bool((status == s2cube.schema.Status.CLOUD).all())
+    ((20, 30), True)
     """
+    if isinstance(cube, np.ndarray):
+        if probability:
+            raise CubeError("Of a plain array there is a status only: make a cube of it (as_cube).")
+        options |= {"buffer": buffer, "opening": opening, "closing": closing}
+        return mask_array(
+            cloud_mask, cube, method, bands=bands, level=level, resolution=resolution, **options
+        )
+    if any(said is not None for said in (bands, level, resolution)):
+        raise CubeError("bands, level and resolution are of plain arrays; a cube says them itself.")
     cube = schema.validate(cube)
     found = _detect(cube, method, options)
     status = found.status
@@ -116,13 +157,15 @@ def cloud_mask(
         attrs = {"long_name": "probability of cloud", "units": "1"}
         arrays[PROBABILITY] = schema.variable(found.probability, attrs)
     result = xr.Dataset(arrays, cube.coords, cube.attrs)
+    if found.told is not None:
+        options = dict(found.told)
     return schema.record(result, "cloud_mask", method=method, **options, **{"buffer": buffer, **told})
 
 
 def _detect(cube: xr.Dataset, method: str, options: dict[str, Any]) -> Detected:
     if not isinstance(method, str) or method not in METHODS:
         raise CubeError(f"Unknown mask method {method!r}; known: {', '.join(METHODS)}.")
-    detect: Callable[..., Detected] = import_module(f"s2cube.masks.{METHODS[method]}").detect
+    detect: Callable[..., Detected] = import_module(f"s2cube.masks.{METHODS[method].module}").detect
     known = list(inspect.signature(detect).parameters)[1:]
     if unknown := [name for name in options if name not in known]:
         has = f"its options are {', '.join(known)}" if known else "it has no options"

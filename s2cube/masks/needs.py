@@ -2,24 +2,43 @@
 
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
-from typing import Final
+from typing import Final, NamedTuple
 
 import xarray as xr
 
 from s2cube.errors import CubeError
-from s2cube.schema import BANDS, SCL
+from s2cube.schema import BANDS, SCL, Status
 
-__all__ = ["NEEDS", "check_cube", "check_extra", "check_version", "level_of"]
+__all__ = ["METHODS", "Method", "check_cube", "check_extra", "check_version", "level_of"]
 
-NEEDS: Final[dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
-    "scl": (("L2A",), (SCL,)),
-    "s2cloudless": (
-        ("L1C",),
-        ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12"),
-    ),
-    "csmask": (("L1C", "L2A"), ("B02", "B03", "B04", "B08")),
+
+class Method(NamedTuple):
+    """A method of masking: where it is, what it takes, what it tells."""
+
+    module: str
+    """Of this room, with its function ``detect(cube, **options)``."""
+    levels: tuple[str, ...]
+    """Processing levels that it was made for; none where its model says."""
+    needs: tuple[str, ...]
+    """Variables without which it does not work."""
+    tells: tuple[Status, ...]
+    """States that it knows beside clear and cloud."""
+
+
+_BOTH: Final = ("L1C", "L2A")
+_FOUR: Final = ("B02", "B03", "B04", "B08")
+_TREES: Final = ("B01", "B02", "B04", "B05", "B08", "B8A", "B09", "B10", "B11", "B12")
+_SHADE, _THIN = Status.SHADOW, Status.THIN_CLOUD
+_GROUND: Final = (Status.SNOW, Status.CLEAR_WATER)
+METHODS: Final = {
+    "scl": Method("scl", ("L2A",), (SCL,), (_THIN, _SHADE, *_GROUND)),
+    "spectral": Method("spectral", _BOTH, _FOUR, (_THIN, *_GROUND)),
+    "spectral-temporal": Method("temporal", _BOTH, _FOUR, (_THIN, _SHADE, *_GROUND)),
+    "s2cloudless": Method("cloudless", ("L1C",), _TREES, ()),
+    "csmask": Method("csmask", _BOTH, _FOUR, (_SHADE,)),
+    "segmentation": Method("segmentation", (), (), (_THIN, _SHADE, *_GROUND)),
 }
-"""By method: the levels that it was made for, and the variables without which it does not work."""
+"""By the name that users give."""
 
 
 def level_of(cube: xr.Dataset) -> str:
@@ -27,7 +46,13 @@ def level_of(cube: xr.Dataset) -> str:
     return str(cube.coords["processing_level"].item()) if "processing_level" in cube.coords else ""
 
 
-def check_cube(cube: xr.Dataset, method: str, why: str) -> None:
+def check_cube(
+    cube: xr.Dataset,
+    method: str,
+    why: str,
+    *,
+    needs: tuple[tuple[str, ...], tuple[str, ...]] | None = None,
+) -> None:
     """Refuse a cube that `method` was not made for, and name the methods that would take it.
 
     Parameters
@@ -35,16 +60,18 @@ def check_cube(cube: xr.Dataset, method: str, why: str) -> None:
     cube
         A valid cube.
     method
-        A name of :data:`NEEDS`.
+        Its name among :data:`METHODS`.
     why
         What the method was made with: the reason in the message.
+    needs
+        Levels and variables, for a method whose model says them.
 
     Raises
     ------
     CubeError
         The level is another or unknown, or a band is missing.
     """
-    levels, names = NEEDS[method]
+    levels, names = needs or METHODS[method][1:3]
     level = level_of(cube)
     if level not in levels:
         raise CubeError(
@@ -62,19 +89,13 @@ def _instead(cube: xr.Dataset, level: str) -> str:
     """Return which methods would take `cube`."""
     if not level:
         return "Say the level when you open it: as_cube(..., level='L1C')."
-    fit = [
-        repr(method)
-        for method, (levels, names) in NEEDS.items()
-        if level in levels and all(name in cube for name in names)
-    ]
+    made_for = {name: one.needs for name, one in METHODS.items() if level in one.levels}
+    fit = [repr(name) for name, needs in made_for.items() if all(band in cube for band in needs)]
     if fit:
-        return f"This cube will do for {' and '.join(fit)}."
-    made_for = [
-        f"{method!r} needs {', '.join(names)}"
-        for method, (levels, names) in NEEDS.items()
-        if level in levels
-    ]
-    return f"Open it with more bands: of level {level}, {'; '.join(made_for)}."
+        most = ", ".join(fit[:-1])
+        return f"This cube will do for {f'{most} and ' if most else ''}{fit[-1]}."
+    words = "; ".join(f"{name!r} needs {', '.join(needs)}" for name, needs in made_for.items())
+    return f"Open it with more bands: of level {level}, {words}."
 
 
 def check_extra(extra: str, package: str, *modules: str) -> str:

@@ -11,6 +11,7 @@ from s2cube import schema
 from s2cube.blocks import count_steps, map_grid, map_pixels
 from s2cube.errors import CubeError
 from s2cube.masks.apply import CLASSES, dropped_states
+from s2cube.masks.given import Mask, status_of_mask
 from s2cube.masks.method import cloud_mask
 from s2cube.schema import STATUS
 
@@ -23,14 +24,20 @@ _NO_GEOMETRY: Final = (AssertionError, AttributeError, IndexError, KeyError, Typ
 
 
 def clear_share(
-    cube: xr.Dataset, *, geometry: Any = None, classes: Iterable[str] | None = None
+    cube: xr.Dataset,
+    method_or_mask: str | Mask = "scl",
+    *,
+    geometry: Any = None,
+    classes: Iterable[str] | None = None,
 ) -> xr.DataArray:
-    """Tell which share of the area each step has seen clearly, from the scene classification, lazily.
+    """Tell which share of the area each step has seen clearly, lazily.
 
     Parameters
     ----------
     cube
-        A level-2A cube with ``SCL``.
+        A cube: for ``"scl"``, of level 2A with ``SCL``.
+    method_or_mask
+        A method of :func:`cloud_mask`, or a ready mask of the cube, as in :func:`mask_clouds`.
     geometry
         GeoJSON or shapely geometry in degrees: of the cube, only pixels whose centre lies inside.
         By default, all of the cube.
@@ -46,13 +53,14 @@ def clear_share(
     Raises
     ------
     CubeError
-        There is no ``SCL``, a class is unknown, the geometry is none, or holds no pixel of the cube.
+        The cube lacks what the method needs, the mask does not fit it, a class is unknown, the geometry
+        is none, or holds no pixel of the cube.
 
     Notes
     -----
     The share is one of all pixels of the area: what a swath does not cover, and what is saturated or
-    unread, counts as not clear. Only ``SCL`` is read when it is computed, and only the blocks around
-    the geometry; masks and buffers of the cube do not count.
+    unread, counts as not clear. With ``"scl"`` only ``SCL`` is read when it is computed, and only the
+    blocks around the geometry. How the cube has been masked before does not count.
 
     Examples
     --------
@@ -62,18 +70,23 @@ def clear_share(
     >>> cube.sel(time=good).sizes["time"]
     27
     """
-    cube = schema.validate(cube, level="L2A", scl=True)
+    cube = schema.validate(cube)
+    if isinstance(method_or_mask, str):
+        # Without the cube's own status, for which every band would have to be read.
+        found = cloud_mask(cube.drop_vars(STATUS, errors="ignore"), method_or_mask)[STATUS].data
+    else:
+        found = status_of_mask(method_or_mask, like=cube)
+    mask = cube.coords.to_dataset().assign({STATUS: schema.variable(found, {})})
     inside = None
     if geometry is not None:
-        cube, shape = _around(cube, geometry)
-        y, x = (cube[dim].values.astype(np.float64) for dim in ("y", "x"))
-        inside = map_grid(_inside, y, x, like=cube[schema.SCL].data, dtype=np.bool_, shape=shape)
+        mask, shape = _around(mask, geometry)
+        y, x = (mask[dim].values.astype(np.float64) for dim in ("y", "x"))
+        inside = map_grid(_inside, y, x, like=mask[STATUS].data, dtype=np.bool_, shape=shape)
+    status = mask[STATUS].data
     states = tuple(dropped_states(CLASSES if classes is None else classes))
-    # Without the cube's own status, for which every band would have to be read.
-    status = cloud_mask(cube.drop_vars(STATUS, errors="ignore"), "scl")[STATUS].data
     if inside is None:
         clear = map_pixels(_clear, status, dtype=np.bool_, states=states)
-        among: Any = cube.sizes["y"] * cube.sizes["x"]
+        among: Any = mask.sizes["y"] * mask.sizes["x"]
     else:
         clear = map_pixels(_clear, status, inside, dtype=np.bool_, states=states)
         among = count_steps(inside)

@@ -7,6 +7,7 @@ coordinates and the CRS in ``spatial_ref``. :func:`validate` holds a Dataset aga
 
 from s2cube.schema.cube import bands_of, pick_bands, record, validate, variable
 from s2cube.schema.grid import (
+    first_pixel,
     geobox_of,
     grid_coords,
     longitude_of,
@@ -70,6 +71,7 @@ __all__ = [
     "band_ids",
     "bands_of",
     "find_band",
+    "first_pixel",
     "flag_attrs",
     "geobox_of",
     "grid_coords",

@@ -121,6 +121,17 @@ def _axis(cube: xr.Dataset, dim: str, step: float | None) -> tuple[float, float]
     return float(centres[0]), mean
 
 
+def first_pixel(geobox: "GeoBox") -> tuple[int, int]:
+    """Return the row and column of the first pixel of `geobox`, counted from the origin of its CRS.
+
+    All parts of one grid count alike, so what lies at fixed rows and columns lies at fixed places. Rows
+    increase southwards.
+    """
+    affine = geobox.transform
+    # Grids begin at whole or half pixels: what is rounded either way must be neither.
+    return math.floor(affine.f / affine.e + 0.25), math.floor(affine.c / affine.a + 0.25)
+
+
 def pixel_metres(geobox: "GeoBox") -> tuple[float, float]:
     """Return the size of a pixel of `geobox` along y and x in metres.
 

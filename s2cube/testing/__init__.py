@@ -5,6 +5,7 @@ from s2cube.testing.clouds import add_clouds
 from s2cube.testing.files import FileServer
 from s2cube.testing.loopback import Faults, Loopback, Request, Response
 from s2cube.testing.simulate import simulate_cube
+from s2cube.testing.spectra import Spectra, simulate_spectra
 from s2cube.testing.stac_api import StacApi
 
 __all__ = [
@@ -14,7 +15,9 @@ __all__ = [
     "Loopback",
     "Request",
     "Response",
+    "Spectra",
     "StacApi",
     "add_clouds",
     "simulate_cube",
+    "simulate_spectra",
 ]

@@ -102,7 +102,7 @@ def add_clouds(
 
     What it lacks: relief and sides of clouds, views off nadir, adjacency, several heights on one date,
     and the failures of atmospheric correction near clouds. A method that is better here need not be
-    better on real clouds; one that fails here fails there.
+    better on real clouds; networks that learnt the look of real ones may do worse here than there.
 
     Examples
     --------

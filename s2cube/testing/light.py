@@ -12,6 +12,8 @@ from s2cube.schema import Status
 __all__ = [
     "LOWEST_SUN",
     "VISIBLE",
+    "aerosol_thickness",
+    "air_thickness",
     "crystals",
     "droplets",
     "look",
@@ -41,8 +43,9 @@ _WHITE: Final = (0.3, 1.0)
 _ICE_WHITE: Final = 0.6
 _SIDE_LIGHT: Final = 0.15
 """Of the direct light that a cloud takes away, what it gives back from its sides."""
-_AEROSOL: Final = (0.15, 1.3)
-"""Optical thickness at 550 nm, and its Ångström exponent: clear continental air."""
+_AEROSOL: Final = 0.15
+"""Optical thickness at 550 nm: clear continental air."""
+_ANGSTROM: Final = 1.3
 
 _DROPLETS: Final = {"B09": 0.85, "B10": 0.03, "B11": 0.8, "B12": 0.6}
 """Reflectance of water clouds beside that in the visible; elsewhere 1."""
@@ -147,13 +150,23 @@ def shadow_light(
     scatters, 85 % does. The air's own reflectance is that of single scattering, seen from above.
     """
     micron = schema.BANDS[band].wavelength / 1000
-    rayleigh = 0.008569 * micron**-4 * (1 + 0.0113 * micron**-2 + 0.00013 * micron**-4)
-    aerosol = _AEROSOL[0] * (micron / 0.55) ** -_AEROSOL[1]
+    rayleigh = air_thickness(micron)
+    aerosol = aerosol_thickness(micron, _AEROSOL)
     cosine = np.maximum(up, math.sin(math.radians(LOWEST_SUN)))
     direct = np.exp(-(0.5 * rayleigh + 0.85 * aerosol) / cosine)
     air = rayleigh * 0.75 * (1 + cosine**2) / (4 * cosine) if top else np.zeros_like(cosine)
     lost = direct * (1 - _SIDE_LIGHT)
     return lost.astype(np.float32)[:, None, None], air.astype(np.float32)[:, None, None]
+
+
+def air_thickness(micron: Any) -> Any:
+    """Return the optical thickness of molecules at sea level (Hansen and Travis 1974)."""
+    return 0.008569 * micron**-4 * (1 + 0.0113 * micron**-2 + 0.00013 * micron**-4)
+
+
+def aerosol_thickness(micron: Any, at_550: Any) -> Any:
+    """Return the optical thickness of aerosol, of continental size."""
+    return at_550 * (micron / 0.55) ** -_ANGSTROM
 
 
 def sun_direction(times: NDArray[np.datetime64], grid: Any) -> NDArray[np.float64]:

@@ -1,22 +1,28 @@
-"""Speed beside peers, and what memory allows: one process, one thread, the same data.
+"""Speed beside peers, and what memory allows; masks beside each other: one process, the same data.
 
     make bench         # prints the tables
     make bench-docs    # and puts them into docs/benchmarks.md
 
 What counts is the ratio; seconds depend on the machine. Not part of the test suite.
+
+Masks are compared at the demo's place, and at one of level 1C, of which the data are one's own: a file
+that xarray opens (NetCDF, a Zarr store), with B01 to B12 in counts before processing baseline 04.00 (no
+offset, 0 is no data) along time and the axes of a grid, and its CRS in the attribute ``crs``. Name it by
+``--data``, or in the variable ``S2CUBE_LEVEL_1C``. Methods without their extra are left out.
 """
 
 import argparse
 import datetime
+import os
 import platform
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
-import bench_composites
-import bench_fill
 from table import HEAD, Cells, line, markdown, measure
 
-PAGE = """# Benchmarks
+HEAD_OF_PAGE = """# Benchmarks
 
 How fast s2cube's kernels are beside what one would use else. Made by `make bench-docs` on {date}, on
 {machine}, with {versions}.
@@ -27,18 +33,13 @@ depend on the machine. *Of the floor* tells how near the kernel is to what memor
 looks once and writing the result once, at the speed of a plain copy of as many bytes. *Difference* is
 how far the results are apart; for geomedians, how far each is at most from a slow reference in double
 precision, in counts of 0.0001.
-
-## Composites
-
+"""
+COMPOSITES = """
 Loops compiled by numba (the extra `fast`). The percentiles are 25, 50 and 75, and s2cube counts the
 looks in the same pass. Percentiles are of random numbers, 40 % missing; geomedians of simulated looks.
 
-{composites}
-
-## Filling gaps
-
-{fill}
 """
+PEERS = ("numpy", "numba", "numbagg", "geomad", "xarray", "bottleneck", "whittaker_eilers")
 
 
 def machine() -> str:
@@ -51,12 +52,17 @@ def machine() -> str:
     return platform.processor() or platform.machine()
 
 
-def versions() -> str:
-    """Return the versions of the peers."""
-    from importlib.metadata import version
+def versions(names: tuple[str, ...]) -> str:
+    """Return the versions of those packages that are installed."""
+    from importlib.metadata import PackageNotFoundError, version
 
-    names = ("numpy", "numba", "numbagg", "geomad", "xarray", "bottleneck")
-    return ", ".join(f"{name} {version(name)}" for name in names)
+    found = []
+    for name in names:
+        try:
+            found.append(f"{name} {version(name)}")
+        except PackageNotFoundError:
+            continue
+    return ", ".join(found)
 
 
 def table(title: str, rows: object) -> list[Cells]:
@@ -69,23 +75,84 @@ def table(title: str, rows: object) -> list[Cells]:
     return cells
 
 
+def composites(_: argparse.Namespace) -> str:
+    """Return the section on composites."""
+    # Here, so that one section can be made without the peers of the others.
+    import bench_composites
+
+    return COMPOSITES + markdown(table("Composites", bench_composites.rows()))
+
+
+def fill(_: argparse.Namespace) -> str:
+    """Return the section on filling."""
+    import bench_fill
+
+    return markdown(table("Filling gaps", bench_fill.rows()))
+
+
+def masks(asked: argparse.Namespace) -> str:
+    """Return the section on masks."""
+    import bench_masks
+
+    left_out: list[str] = []
+    print("\nMasks")
+    parts = [
+        bench_masks.INTRO.format(date=today(), machine=machine(), versions=versions(bench_masks.PEERS))
+    ]
+    for caption, head, rows in bench_masks.tables(asked.data, left_out.append):
+        rulers = ["---", *["---:"] * (len(head) - 1)]
+        text = "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rulers, *rows))
+        parts.append(f"**{caption}**\n\n{text}")
+        print(f"\n{parts[-1]}", flush=True)
+    parts += [f"Not here: {words}" for words in dict.fromkeys(left_out)]
+    return "\n\n".join(parts)
+
+
+SECTIONS: dict[str, Callable[[argparse.Namespace], str]] = {
+    "Composites": composites,
+    "Filling gaps": fill,
+    "Masks": masks,
+}
+
+
+def today() -> str:
+    """Return the date."""
+    return datetime.date.today().isoformat()
+
+
+def put(page: str, title: str, text: str) -> str:
+    """Return a page with another text in a section, which comes last where there is none yet."""
+    section = f"## {title}\n\n{text.strip()}\n"
+    found, count = re.subn(
+        rf"^## {title}\n.*?(?=^## |\Z)", lambda _: f"{section}\n", page, flags=re.M | re.S
+    )
+    return (found if count else f"{page.rstrip()}\n\n{section}").rstrip() + "\n"
+
+
 def main() -> None:
     """Measure, print, and write if asked."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into this page")
-    write = parser.parse_args().write
-    composites = table("Composites", bench_composites.rows())
-    fill = table("Filling gaps", bench_fill.rows())
-    if write:
-        write.write_text(
-            PAGE.format(
-                date=datetime.date.today().isoformat(),
-                machine=machine(),
-                versions=versions(),
-                composites=markdown(composites),
-                fill=markdown(fill),
-            )
-        )
+    parser.add_argument(
+        "--only", choices=[title.split()[0].lower() for title in SECTIONS], help="one section, not all"
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("S2CUBE_LEVEL_1C"),
+        help="a series of level 1C, to compare masks on",
+    )
+    asked = parser.parse_args()
+    page = asked.write.read_text() if asked.write and asked.write.exists() else "# Benchmarks\n"
+    if asked.only is None:
+        # What it says of machine and versions is of the sections on speed.
+        head = HEAD_OF_PAGE.format(date=today(), machine=machine(), versions=versions(PEERS))
+        page = re.sub(r"\A.*?(?=^## |\Z)", lambda _: f"{head}\n", page, flags=re.M | re.S)
+    for title, measured in SECTIONS.items():
+        if asked.only in (None, title.split()[0].lower()):
+            page = put(page, title, measured(asked))
+            if asked.write:
+                asked.write.write_text(page)
 
 
 if __name__ == "__main__":

@@ -134,3 +134,18 @@ def test_same_on_a_cluster(cube: xr.Dataset) -> None:
     ):
         lazy = clear_share(cube.chunk(time=8, y=16), geometry=shapely.Polygon(AREA))
         xr.testing.assert_identical(lazy.compute(), clear_share(cube, geometry=shapely.Polygon(AREA)))
+
+
+def test_of_any_mask(cube: xr.Dataset) -> None:
+    """A method, a ready mask, a boolean: the share is what masking by it would leave."""
+    ready = s2cube.cloud_mask(cube, "spectral", buffer=20)
+    bright = cube["B02"] > 0.15
+    for mask in ("spectral", ready, bright):
+        left = cube.s2.mask_clouds(mask)["B04"].notnull().mean(["y", "x"])
+        np.testing.assert_allclose(cube.s2.clear_share(mask).values, left.values, atol=1e-6)
+    corner = square(cube, slice(0, 20), slice(0, 20))
+    left = cube.s2.mask_clouds(ready)["B04"][:, :20, :20].notnull().mean(["y", "x"])
+    share = clear_share(cube, ready.chunk({"y": 7}), geometry=corner)
+    np.testing.assert_allclose(share.values, left.values, atol=1e-6)
+    with pytest.raises(CubeError, match="differs along 'time'"):
+        clear_share(cube, ready.isel(time=[0]))

@@ -133,17 +133,17 @@ def test_bad_input(cube: xr.Dataset) -> None:
         cube.assign_coords(processing_level="L1C").s2.mask_clouds()
     with pytest.raises(CubeError, match="no scene classification"):
         cube.drop_vars("SCL").s2.mask_clouds()
-    with pytest.raises(CubeError, match="differ along 'time'"):
+    with pytest.raises(CubeError, match="differs along 'time'"):
         cube.s2.mask_clouds(s2cube.cloud_mask(cube.isel(time=slice(0, 5))))
     with pytest.raises(CubeError, match="has no 'status'"):
         cube.s2.mask_clouds(cube[["B04"]])
     for no_mask in (cube["B04"], cube["SCL"], (cube["SCL"] > 7).astype("uint8")):
-        with pytest.raises(CubeError, match="A mask is boolean"):
+        with pytest.raises(CubeError, match="a mask is boolean"):
             cube.s2.mask_clouds(no_mask)
-    with pytest.raises(CubeError, match="or a DataArray, got"):
+    with pytest.raises(CubeError, match="is a ndarray: a mask is a method's name"):
         cube.s2.mask_clouds(np.zeros(3))
     bare = xr.DataArray(np.zeros((2, 3, 4), bool), dims=("time", "y", "x"))
-    with pytest.raises(CubeError, match="differ in shape"):
+    with pytest.raises(CubeError, match="differs along 'time'"):
         cube.s2.mask_clouds(bare)
     feet = cube.drop_vars("spatial_ref").assign_coords(
         schema.grid_coords(
@@ -156,3 +156,36 @@ def test_bad_input(cube: xr.Dataset) -> None:
         cube.s2.mask_clouds(s2cube.cloud_mask(cube), buffer=10)
     with pytest.raises(CubeError, match="dimensions"):
         cube.s2.mask_clouds(cube["SCL"].isel(time=0))
+
+
+def test_snow_and_water_on_request(cube: xr.Dataset) -> None:
+    classes = np.resize(np.arange(12, dtype=np.uint8), cube["SCL"].shape)
+    looks = cube.assign(SCL=(cube["SCL"].dims, classes))
+    for how, also in (
+        ({}, []),
+        ({"snow": True}, [11]),
+        ({"water": True}, [6]),
+        ({"snow": True, "water": True}, [6, 11]),
+    ):
+        dropped = np.isnan(looks.s2.mask_clouds("scl", **how)["B04"].values)
+        np.testing.assert_array_equal(dropped, np.isin(classes, [0, 1, 3, 8, 9, 10, *also]))
+    only = np.isnan(looks.s2.mask_clouds("scl", classes=(), water=True)["B04"].values)
+    np.testing.assert_array_equal(only, np.isin(classes, [0, 1, 6]))
+    # A method that does not tell them would leave them in, and nobody would know.
+    for method in ("csmask", "s2cloudless"):
+        with pytest.raises(CubeError, match=rf"'{method}' does not tell water apart; scl, spectral"):
+            looks.s2.mask_clouds(method, water=True)
+
+
+def test_options_of_a_method(cube: xr.Dataset) -> None:
+    strict = cube.s2.mask_clouds("spectral", threshold=0.05, opening=20)
+    loose = cube.s2.mask_clouds("spectral", threshold=0.95)
+    assert strict["B04"].isnull().sum() > loose["B04"].isnull().sum()
+    # What decided is written down, once.
+    first, second = strict.attrs["history"].splitlines()[-2:]
+    assert first.startswith("cloud_mask(method='spectral', threshold=0.05")
+    assert second == "mask_clouds(method='spectral', classes=['cloud', 'shadow', 'thin_cloud'])"
+    with pytest.raises(CubeError, match="threshold goes with a method"):
+        cube.s2.mask_clouds(cube["B02"] > 0.2, threshold=0.5)
+    with pytest.raises(CubeError, match="'scl' has no option threshold"):
+        cube.s2.mask_clouds("scl", threshold=0.5)

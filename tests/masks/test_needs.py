@@ -19,10 +19,10 @@ def test_the_wrong_level(top: xr.Dataset, cube: xr.Dataset) -> None:
     with pytest.raises(
         CubeError,
         match=r"'s2cloudless' needs level L1C, the cube is L2A: .*B10, which level 2A lacks\. "
-        r"This cube will do for 'csmask'\.",
+        r"This cube will do for 'spectral', 'spectral-temporal' and 'csmask'\.",
     ):
         cloudless.detect(ground)
-    with pytest.raises(CubeError, match=r"This cube will do for 'scl' and 'csmask'\."):
+    with pytest.raises(CubeError, match=r"will do for 'scl', .* and 'csmask'\."):
         cloudless.detect(cube)
 
 
@@ -37,7 +37,7 @@ def test_a_missing_band(top: xr.Dataset, cube: xr.Dataset) -> None:
     with pytest.raises(
         CubeError,
         match=r"'s2cloudless' needs B01 \(coastal\), B10 \(cirrus\), which the cube does not hold\. "
-        r"This cube will do for 'csmask'\.",
+        r"This cube will do for 'spectral', 'spectral-temporal' and 'csmask'\.",
     ):
         cloudless.detect(top.drop_vars(["B01", "B10"]))
     with pytest.raises(CubeError, match=r"'csmask' needs B03 \(green\).* will do for 's2cloudless'"):
@@ -45,7 +45,7 @@ def test_a_missing_band(top: xr.Dataset, cube: xr.Dataset) -> None:
     with pytest.raises(CubeError, match=r"needs B08 \(nir\), .* will do for 'scl'\."):
         csmask.detect(cube.drop_vars("B08"))
     with pytest.raises(
-        CubeError, match="Open it with more bands: of level L2A, 'scl' needs SCL; 'csmask'"
+        CubeError, match="Open it with more bands: of level L2A, 'scl' needs SCL; 'spectral' needs B02"
     ):
         csmask.detect(cube[["B04"]])
 
