@@ -1,184 +1,170 @@
 """``evaluate_gap_filling``: hide clear looks, fill, and compare with what was hidden."""
 
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import xarray as xr
-from numpy.typing import NDArray
 
-from s2cube import schema
+from s2cube.blocks import is_lazy
 from s2cube.errors import CubeError
-from s2cube.gapfill import check_method, fill_gaps
-from s2cube.kernels.fill import observed
-from s2cube.kernels.morphology import grow_status
-from s2cube.schema import Status
+from s2cube.evaluate.filling_masks import MASKS, Looks, looks_of, trials
+from s2cube.evaluate.filling_methods import Contender, contenders
+from s2cube.evaluate.filling_scores import Piece, Shown, daily_pieces, floor_pieces, trial_pieces
+from s2cube.evaluate.filling_tables import summarize_gap_filling
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["evaluate_gap_filling"]
 
-SHARE: Final = 0.2
-"""Of the dates that are clear enough, how many are hidden at once: few, so that the series that is
-left stays like the real one."""
-CLEAR_ENOUGH: Final = 0.3
-EDGE: Final = 2.0
-"""Pixels around a masked one that are no truth: clouds have edges that masks miss."""
-
-_Masks = dict[int, NDArray[np.bool_]]
+Methods = str | Iterable[Any] | Mapping[str, Any]
+BASELINES: Final = ("last", "linear")
 
 
 def evaluate_gap_filling(
     cube: xr.Dataset,
-    methods: str | Iterable[str] = ("last", "linear"),
+    methods: Methods = BASELINES,
     *,
-    masks: str | Iterable[str] = ("clouds", "frame"),
-    causal: bool = False,
+    masks: str | Iterable[str] = MASKS,
+    causal: bool | Iterable[bool] = (False, True),
+    gaps: Sequence[int] | None = None,
+    rounds: int = 1,
     seed: int = 0,
+    daily: bool = True,
+    by: str | Iterable[str] = (),
+    details: bool = False,
+    progress: bool = True,
 ) -> "pd.DataFrame":
-    """Measure methods of :func:`s2cube.fill_gaps` on clear looks that they were not shown.
+    """Measure methods of filling on clear looks that they were not shown.
 
-    A fifth of the dates that are at least 30 % clear is chosen. On these, clear pixels are hidden,
-    the gaps filled from what is left, and the result compared with the hidden values; never with
-    pixels that were cloudy, or that lie within two pixels of a cloud.
+    Clear pixels are hidden, the gaps filled from what is left, and the result compared with the hidden
+    values; never with pixels that were masked, or that lie within two pixels of a masked one.
 
     Parameters
     ----------
     cube
-        A masked cube. It is computed.
+        A masked cube. It is computed: a lazy one block by block, read twice in all.
     methods
-        Names of methods. Those that can be are run two-sided unless `causal`.
+        Names of methods of :func:`~s2cube.fill_gaps`; or your own functions
+        ``method(cube, *, dates, causal)``, which return a cube with all bands at the dates; or a dict
+        from labels to options (``{"stiff": {"method": "whittaker", "smoothness": 100.0}}``, without
+        ``"method"`` where the label names it) or to functions.
     masks
-        What is hidden: ``"clouds"``, where another date was really cloudy (turned at random);
-        ``"frame"``, the whole date. Errors depend on it strongly, so they are reported apart.
+        What is hidden, reported apart, as errors depend on it strongly. On a fifth of the dates that are
+        at least 30 % clear: ``"random"``, every other pixel by chance (easy, and ranks methods wrongly);
+        ``"clouds"``, what lies under the clouds of another date, mirrored and turned by chance;
+        ``"frame"``, the whole date. ``"gap"``: all that is seen within blocks of days.
     causal
-        Whether methods may use only what came before.
+        Whether methods may lean only on what came before; both ways by default. Methods that cannot be
+        causal are run two-sided only.
+    gaps
+        Days of the blocks of ``"gap"``, called ``"gap45"`` and so on. By default those of 30, 45 and 90
+        that the series can hold with clear dates on both sides.
+    rounds
+        How often this is repeated with other dates. One round hides a fifth of them, five hide each
+        once.
     seed
-        Of the choice of dates and clouds.
+        Of all that is chance.
+    daily
+        Whether to fill every day too, with nothing hidden, to measure ``roughness`` and ``seam``.
+    by
+        What to tell apart besides mask, causal and method; see :func:`~s2cube.summarize_gap_filling`.
+    details
+        Return the sums by date, band and days instead, of which
+        :func:`~s2cube.summarize_gap_filling` and :func:`~s2cube.compare_gap_filling` make tables.
+    progress
+        Whether to show it.
 
     Returns
     -------
     pandas.DataFrame
-        A row by ``mask, method, causal, band``, with ``n`` (hidden values compared) and ``mae``,
-        ``rmse``, ``bias`` (filled minus truth) in reflectance.
+        One row by ``mask``, ``causal``, ``method`` and `by`, with
+
+        - ``n``, hidden values compared, and ``dates``; ``missing``, the share of hidden pixels that the
+          method gave no value;
+        - ``mae``, ``rmse``, ``bias`` (filled minus truth) in reflectance, over all bands; ``low`` and
+          ``high``, 95 % of ``mae`` when whole dates are drawn (bootstrap), NaN with one date;
+        - ``ndvi``, its mean absolute error; ``sam``, the mean spectral angle, degrees; ``ssim``, the
+          structural similarity around hidden pixels (windows of 7 × 7 px that are all truth or filled);
+        - ``in68``, ``in95``: how often the truth lies within the interval, where a method gives
+          ``<band>_uncertainty`` (half width, 68 %) and ``<band>_uncertainty95``;
+        - ``roughness``: how much daily series change in all, as a multiple of what their clear looks do:
+          1 for a straight line between them; ``seam``: the largest step between neighbouring rows or
+          columns of filled frames, beside that of looks, as a multiple of the median: between 1 and
+          2.5 without seams (compare methods);
+        - ``floor``, the mean absolute difference of clear looks at most three days apart. Hidden looks
+          carry noise themselves: a method that knew the ground would still be off by 0.7 of it.
 
     Raises
     ------
     CubeError
-        Unknown names, or too few clear dates to hide any.
+        Unknown names, too few clear dates to hide any, no cloud to move, or a method of yours returned
+        something else.
 
     Examples
     --------
     >>> import s2cube
     >>> cube = s2cube.testing.simulate_cube(seed=1).s2.mask_clouds("scl")
-    >>> table = s2cube.evaluate_gap_filling(cube, ["linear"], masks=["frame"])
-    >>> list(table.columns)
-    ['mask', 'method', 'causal', 'band', 'n', 'mae', 'rmse', 'bias']
+    >>> table = s2cube.evaluate_gap_filling(
+    ...     cube, ["last", "linear"], masks=["frame"], causal=False, progress=False
+    ... )
+    >>> table.set_index("method")["mae"].idxmin()
+    'linear'
     """
+    ways = [causal] if isinstance(causal, (bool, np.bool_)) else list(causal)
+    asked = [masks] if isinstance(masks, str) else list(masks)
+    if unknown := [name for name in asked if name not in MASKS]:
+        raise CubeError(f"Unknown masks {unknown}; known: {', '.join(MASKS)}.")
+    runners = contenders(methods, [bool(way) for way in ways])
+    looks = looks_of(cube)
+    work = _work(looks, runners, asked, gaps, rounds, seed, daily)
+    table = _compute(work, progress)
+    return table if details else summarize_gap_filling(table, by)
+
+
+def _work(
+    looks: Looks,
+    runners: list[Contender],
+    masks: list[str],
+    gaps: Sequence[int] | None,
+    rounds: int,
+    seed: int,
+    daily: bool,
+) -> Iterator[tuple[str, list[Piece]]]:
+    """Yield what is measured: words for it, and its pieces."""
+    for trial in trials(looks, masks, gaps=gaps, rounds=rounds, seed=seed):
+        shown = Shown(looks, trial)
+        for runner in runners:
+            yield f"{trial.mask}: {runner}", trial_pieces(shown, runner)
+    yield "noise floor", floor_pieces(looks)
+    if daily:
+        yield from daily_pieces(looks, runners)
+
+
+def _compute(work: Iterator[tuple[str, list[Piece]]], progress: bool) -> "pd.DataFrame":
+    """Return the details of all that is to be measured; what is lazy is computed together."""
     import pandas as pd
 
-    cube = schema.validate(cube)
-    bands = schema.bands_of(cube)
-    names = [methods] if isinstance(methods, str) else list(methods)
-    for name in names:
-        check_method(name, causal=causal)
-    asked = [masks] if isinstance(masks, str) else list(masks)
-    if unknown := [name for name in asked if name not in _FAMILIES]:
-        raise CubeError(f"Unknown masks {unknown}; known: {', '.join(_FAMILIES)}.")
-    # One pass over the pixels; all that follows works on what is in memory.
-    series = cube[bands].compute()
-    valid = observed(*(series[band].values for band in bands))
-    truth = valid & ~_near_clouds(~valid)
-    chosen = _dates(truth, np.random.default_rng(seed))
-    rows = []
-    for family in asked:
-        hidden = _FAMILIES[family](valid, chosen, np.random.default_rng(seed))
-        gappy = _without(series, hidden)
-        scored = {step: where & truth[step] for step, where in hidden.items()}
-        dates = schema.solar_days(series)[list(hidden)].astype("datetime64[D]").astype("datetime64[ns]")
-        for method in names:
-            filled = fill_gaps(gappy, method, dates=np.unique(dates), causal=causal)
-            for band in bands:
-                error = _errors(filled[band], series[band], scored, dates)
-                rows.append((family, method, causal, band, *_summary(error)))
-    return pd.DataFrame(rows, columns=["mask", "method", "causal", "band", "n", "mae", "rmse", "bias"])
+    pieces: list[Piece] = []
+    for words, made in work:
+        pieces += made
+        if progress and not any(is_lazy(array) for piece in made for array in piece.arrays):
+            print(words, file=sys.stderr)
+    found = [piece.arrays for piece in pieces]
+    if any(is_lazy(array) for arrays in found for array in arrays):
+        from dask.base import compute
+
+        # In one go, so that each block is read once, whatever the number of methods and masks.
+        with _bar(progress):
+            found = list(compute(*found))
+    tables = [piece.finish(*arrays) for piece, arrays in zip(pieces, found, strict=True)]
+    return pd.concat([table for table in tables if len(table)], ignore_index=True)
 
 
-def _near_clouds(masked: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    cloudy = masked.astype(np.uint8) * np.uint8(Status.CLOUD)
-    grown = grow_status(cloudy, radius=(EDGE, EDGE), states=(int(Status.CLOUD),))
-    near: NDArray[np.bool_] = grown > 0
-    return near
+def _bar(progress: bool) -> AbstractContextManager[Any]:
+    from dask.diagnostics.progress import ProgressBar
 
-
-def _dates(truth: NDArray[np.bool_], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Return the steps to hide: never the first or last clear one, which nothing surrounds."""
-    clear = np.flatnonzero(truth.mean(axis=(1, 2)) >= CLEAR_ENOUGH)
-    usable = clear[1:-1]
-    if len(usable) < 5:
-        raise CubeError(
-            f"Only {len(clear)} dates are at least {CLEAR_ENOUGH:.0%} clear: too few to hide some "
-            "and still fill from the rest. Open a longer period, or a smaller area."
-        )
-    return np.sort(rng.choice(usable, max(1, round(SHARE * len(usable))), replace=False))
-
-
-def _clouds(valid: NDArray[np.bool_], chosen: NDArray[np.int64], rng: np.random.Generator) -> _Masks:
-    """Hide what lies under the clouds of another date, mirrored at random."""
-    cover = 1 - valid.mean(axis=(1, 2))
-    donors = np.flatnonzero((cover >= 0.1) & (cover <= 0.9))
-    if len(donors) == 0:
-        raise CubeError("No date is partly cloudy, so there is no cloud to move: use masks=['frame'].")
-    hidden = {}
-    for step in chosen.tolist():
-        cloud = ~valid[rng.choice(donors)]
-        for axis in (0, 1):
-            if rng.random() < 0.5:
-                cloud = np.flip(cloud, axis)
-        hidden[step] = valid[step] & cloud
-    return hidden
-
-
-def _frame(valid: NDArray[np.bool_], chosen: NDArray[np.int64], _rng: np.random.Generator) -> _Masks:
-    """Hide the whole date."""
-    return {step: valid[step] for step in chosen.tolist()}
-
-
-_FAMILIES: Final[dict[str, Callable[..., _Masks]]] = {"clouds": _clouds, "frame": _frame}
-
-
-def _without(series: xr.Dataset, hidden: _Masks) -> xr.Dataset:
-    """Return `series` without the hidden pixels, in every look of that day."""
-    days = schema.solar_days(series)
-    arrays = {}
-    for band in series.data_vars:
-        values = series[band].values.copy()
-        for step, where in hidden.items():
-            for twin in np.flatnonzero(days == days[step]):
-                values[twin][where] = np.nan
-        arrays[band] = schema.variable(values, series[band].attrs)
-    return series.assign(arrays)
-
-
-def _errors(
-    filled: xr.DataArray, truth: xr.DataArray, scored: _Masks, dates: NDArray[Any]
-) -> NDArray[np.float32]:
-    """Return filled minus truth where it is scored; what the method left missing is NaN."""
-    parts = [
-        filled.sel(time=date).values[where] - truth.values[step][where]
-        for (step, where), date in zip(scored.items(), dates, strict=True)
-    ]
-    return np.concatenate(parts)
-
-
-def _summary(error: NDArray[np.float32]) -> tuple[int, float, float, float]:
-    known = error[np.isfinite(error)].astype(np.float64)
-    if known.size == 0:
-        return 0, float("nan"), float("nan"), float("nan")
-    return (
-        int(known.size),
-        float(np.abs(known).mean()),
-        float(np.sqrt((known**2).mean())),
-        float(known.mean()),
-    )
+    return ProgressBar(minimum=0.5) if progress else nullcontext()

@@ -4,10 +4,16 @@ import bottleneck
 import numpy as np
 import xarray as xr
 from table import Row
+from whittaker_eilers import WhittakerSmoother
 
 import s2cube
 from s2cube.kernels.counts import decode, encode
-from s2cube.kernels.fill import fill_last, fill_linear
+from s2cube.kernels.fill import fill_last, fill_linear, fill_median
+from s2cube.kernels.harmonic import fill_harmonic
+from s2cube.kernels.whittaker import fill_whittaker
+
+SAMPLE = 4096
+"""Pixels that peers smooth one by one."""
 
 
 def rows() -> list[Row]:
@@ -38,6 +44,8 @@ def rows() -> list[Row]:
         return np.where(np.isnan(filled), -32768, np.rint(filled * 1e4)).astype(np.int16)
 
     return [
+        *whittakers(values, valid, days, targets),
+        *without_peer(values, valid, days, targets),
         Row(
             "linear to daily",
             "xarray reindex + interpolate_na",
@@ -74,3 +82,67 @@ def rows() -> list[Row]:
             filled.nbytes * 3 // 2,
         ),
     ]
+
+
+def whittakers(
+    values: np.ndarray, valid: np.ndarray, days: np.ndarray, targets: np.ndarray
+) -> list[Row]:
+    """Return Whittaker's smoother of both orders, beside one that takes series one by one."""
+    some = values.reshape(len(days), -1)[:, :SAMPLE], valid.reshape(len(days), -1)[:, :SAMPLE]
+    looks, seen = (array[:, None] for array in some)
+    daily = np.zeros((2, SAMPLE, len(targets)))
+    at = days - targets[0]
+    daily[0][:, at], daily[1][:, at] = np.where(seen, looks, 0)[:, 0].T, seen[:, 0].T
+
+    def theirs(order: int) -> np.ndarray:
+        smoother = WhittakerSmoother(100.0, order, len(targets), weights=daily[1][0])
+        out = []
+        for series, weights in zip(*daily, strict=True):
+            smoother.update_weights(weights)
+            out.append(smoother.smooth(series))
+        return np.array(out).T[:, None]
+
+    def ours(order: int) -> np.ndarray:
+        return fill_whittaker(
+            looks, seen, days=days, targets=targets, reach="both", smooth=True, order=order,
+            smoothness=100.0, slope_days=None, robust=False,
+        )  # fmt: skip
+
+    moved = looks.nbytes + 4 * SAMPLE * len(targets)
+    return [
+        Row(
+            f"Whittaker's smoother of order {order}, daily",
+            "whittaker-eilers",
+            lambda order=order: ours(order),
+            lambda order=order: theirs(order),
+            moved,
+        )
+        for order in (1, 2)
+    ]
+
+
+def without_peer(
+    values: np.ndarray, valid: np.ndarray, days: np.ndarray, targets: np.ndarray
+) -> list[Row]:
+    """Return the other methods beside xarray's linear interpolation, as there is no peer."""
+    dated = xr.DataArray(
+        np.where(valid, values, np.nan).astype(np.float32),
+        dims=("time", "y", "x"),
+        coords={"time": days.astype("datetime64[D]").astype("datetime64[ns]")},
+    )
+    daily = targets.astype("datetime64[D]").astype("datetime64[ns]")
+
+    def xarray_linear() -> np.ndarray:
+        return dated.reindex(time=daily).interpolate_na("time").values
+
+    how = {"days": days, "targets": targets, "reach": "both", "smooth": False}
+    work = {
+        "median of 25 days on each side, daily": lambda: fill_median(values, valid, window=25, **how),
+        "Whittaker's smoother, robust, daily": lambda: fill_whittaker(
+            values, valid, order=1, smoothness=3.0, slope_days=None, robust=True, **how
+        ),
+        "three harmonics, daily": lambda: fill_harmonic(values, valid, harmonics=3, ridge=1.0, **how),
+    }
+    moved = values.nbytes + 4 * len(targets) * values[0].size
+    peer = "xarray reindex + interpolate_na"
+    return [Row(name, peer, ours, xarray_linear, moved, "other work") for name, ours in work.items()]

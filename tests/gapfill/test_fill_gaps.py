@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from causality import check_causal
 from compare import assert_same, same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 import s2cube
 from s2cube import schema
 from s2cube.errors import CubeError
+from s2cube.gapfill import METHODS
 from s2cube.schema import Provenance
 
 
@@ -49,10 +51,13 @@ def test_clear_looks_pass_through(clear: xr.Dataset) -> None:
         assert same_bits(on["B08"].values[seen], clear["B08"].values[step][seen])
 
 
-@pytest.mark.parametrize(("method", "causal"), [("linear", False), ("last", False), ("last", True)])
-@settings(max_examples=8)
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("causal", [False, True])
+@settings(max_examples=4)
 @given(chunks=st.fixed_dictionaries({d: st.integers(9, 60) for d in ("time", "y", "x")}))
 def test_any_chunks_give_the_same(method: str, causal: bool, chunks: dict[str, int]) -> None:
+    if causal and METHODS[method].instead:
+        pytest.skip("it cannot be causal")
     cube = s2cube.testing.simulate_cube(shape=(40, 48), seed=1, bands=["red", "nir"])
 
     def chain(c: xr.Dataset) -> xr.Dataset:
@@ -61,18 +66,83 @@ def test_any_chunks_give_the_same(method: str, causal: bool, chunks: dict[str, i
     assert_same(chain(cube.chunk(chunks)), chain(cube))
 
 
-def test_causal_filling_does_not_know_the_future(cube: xr.Dataset) -> None:
-    """From the unmasked input through mask and fill: what comes after a day changes nothing."""
-    day = np.datetime64("2021-11-15")
-    after = cube["time"].values > day + 1
-    other = cube.copy(deep=True)
-    other["B08"].values[after] = 0.9
-    other["SCL"].values[after] = 4
-    one, two = (
-        c.s2.mask_clouds("scl", buffer=40).s2.fill_gaps("last", causal=True) for c in (cube, other)
-    )
-    assert_same(one.sel(time=slice(None, day)), two.sel(time=slice(None, day)))
-    assert not one.equals(two)
+@pytest.mark.parametrize("method", [name for name, one in METHODS.items() if not one.instead])
+def test_causal_filling_does_not_know_the_future(cube: xr.Dataset, method: str) -> None:
+    """From the unmasked input through mask and fill."""
+    for smooth in (False, True)[: 1 + METHODS[method].smooths]:
+        check_causal(
+            lambda c, s=smooth: c.s2.mask_clouds("scl", buffer=40).s2.fill_gaps(
+                method, causal=True, smooth=s
+            ),
+            cube[["B04", "B08", "SCL", "status"]],
+            days=("2021-06-20", "2021-11-15"),
+        )
+
+
+def test_what_is_not_causal_is_found_out(cube: xr.Dataset) -> None:
+    """The proof itself: two-sided filling, and a mask that looks at later dates, do not pass it."""
+    small = cube[["B04", "B08", "SCL", "status"]].isel(y=slice(0, 6), x=slice(0, 6))
+    for chain in (
+        lambda c: c.s2.mask_clouds("scl").s2.fill_gaps("linear"),
+        lambda c: c.s2.mask_clouds(c["B08"] > c["B08"].mean("time")).s2.fill_gaps("last", causal=True),
+    ):
+        with pytest.raises(AssertionError, match="after 2021-11-15 changes what is filled"):
+            check_causal(chain, small, days=["2021-11-15"])
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_gap_free_and_observed_passes(clear: xr.Dataset, method: str) -> None:
+    daily = clear.s2.fill_gaps(method)
+    never = daily["provenance"].values == Provenance.NEVER_OBSERVED
+    on = np.isin(daily["time"].values, clear["time"].values.astype("M8[D]"))
+    seen = daily["provenance"].values[on] == Provenance.OBSERVED
+    assert seen.any()
+    for band in schema.bands_of(daily):
+        assert daily[band].dtype == np.float32
+        np.testing.assert_array_equal(np.isnan(daily[band].values), never)
+        assert same_bits(daily[band].values[on][seen], clear[band].values[seen])
+    # Sane: no series leaves the range of its looks by more than their spread.
+    low, high = clear["B08"].min("time"), clear["B08"].max("time")
+    wide = high - low
+    assert bool(((daily["B08"] > low - wide) & (daily["B08"] < high + wide)).all())
+
+
+@pytest.mark.parametrize("method", [name for name, one in METHODS.items() if one.smooths])
+def test_smooth_replaces_looks_and_says_so(clear: xr.Dataset, method: str) -> None:
+    plain, smooth = (clear.s2.fill_gaps(method, smooth=s) for s in (False, True))
+    observed = plain["provenance"].values == Provenance.OBSERVED
+    assert not (smooth["provenance"] == Provenance.OBSERVED).any()
+    assert (smooth["provenance"].values[observed] == Provenance.INTERPOLATED).all()
+    assert (smooth["clear_age"].values[observed] == 0).all()
+    assert (smooth["B08"].values[observed] != plain["B08"].values[observed]).mean() > 0.5
+    np.testing.assert_array_equal(smooth["B08"].values[~observed], plain["B08"].values[~observed])
+
+    def rough(cube: xr.Dataset) -> float:
+        return float(np.abs(cube["B08"].diff("time")).sum())
+
+    assert rough(smooth) < rough(plain)
+    assert "smooth=True" in smooth.attrs["history"]
+
+
+def test_options_are_told_and_checked(clear: xr.Dataset) -> None:
+    stiff = clear.s2.fill_gaps("whittaker", freq="30D", smoothness=1e5, order=2)
+    assert stiff.attrs["history"].endswith("smoothness=100000.0, order=2)")
+    for method, options, words in (
+        ("median", {"window": -1}, "window is a whole number from 0 to 366; got -1"),
+        ("median", {"window": 2.5}, "whole number"),
+        ("whittaker", {"order": 3}, "order is 1 or 2; got 3"),
+        ("whittaker", {"smoothness": 0}, "smoothness is a number from"),
+        ("whittaker", {"slope_days": "long"}, "slope_days is a number"),
+        ("whittaker", {"robust": True, "causal": True}, "leave it out when causal"),
+        ("harmonic", {"harmonics": True}, "harmonics is a whole number from 1 to 6"),
+        ("harmonic", {"ridge": -1}, "ridge is a number"),
+        ("harmonic", {"order": 2}, "has no option order; its options are harmonics, ridge"),
+        ("linear", {"window": 3}, "has no option window; it has no options"),
+        ("linear", {"smooth": True}, "smooth=True goes with median, whittaker, harmonic"),
+        ("closest", {"causal": True}, "cannot be causal: use method='last'"),
+    ):
+        with pytest.raises(CubeError, match=words):
+            clear.s2.fill_gaps(method, **options)
 
 
 def test_causal_filling_begins_with_the_first_clear_look(clear: xr.Dataset) -> None:

@@ -8,8 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from s2cube.kernels.fill import clear_age, fill_last, fill_linear, provenance
+from s2cube.kernels import fill
+from s2cube.kernels.engine import compiled
+from s2cube.kernels.fill import (
+    clear_age,
+    fill_closest,
+    fill_last,
+    fill_linear,
+    fill_median,
+    provenance,
+)
 from s2cube.schema import NO_AGE, Provenance
+
+
+@pytest.fixture(params=["compiled", "numpy"], autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "numpy":
+        monkeypatch.setattr(fill, "compiled", lambda _: None)
+    elif compiled() is None:
+        pytest.skip("needs the extra 'fast'")
 
 
 @st.composite
@@ -82,6 +99,49 @@ def test_last_equals_bottlenecks_push(case: dict[str, Any]) -> None:
     case["targets"] = case["days"]
     clear = np.where(case["valid"], case["values"], np.float32(np.nan))
     np.testing.assert_array_equal(fill_last(**case, reach="past"), bottleneck.push(clear, axis=0))
+
+
+def test_engines_agree_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    case = {
+        "values": rng.normal(0.2, 0.1, (40, 30, 33)).astype(np.float32),
+        "valid": rng.random((40, 30, 33)) < 0.4,
+        "days": np.sort(rng.integers(18_000, 18_200, 40)).astype(np.int32),
+        "targets": np.arange(17_990, 18_210, dtype=np.int32),
+    }
+    one = fill_linear(**case)
+    monkeypatch.setattr(fill, "compiled", lambda _: None)
+    np.testing.assert_array_equal(one, fill_linear(**case))
+
+
+@given(series())
+def test_closest_is_the_nearest_look(case: dict[str, Any]) -> None:
+    out = fill_closest(**case)
+    for y, x in np.ndindex(2, 3):
+        days, values = clear_looks(case, y, x)
+        for i, target in enumerate(case["targets"]):
+            if len(days) == 0:
+                assert np.isnan(out[i, y, x])
+                continue
+            # Of two as near argmin takes the first, which is the one before.
+            assert out[i, y, x] == np.float32(values[np.abs(days - target).argmin()])
+
+
+@given(series(), st.sampled_from(["past", "both"]), st.integers(0, 20), st.booleans())
+def test_median_is_numpys(case: dict[str, Any], reach: Any, window: int, smooth: bool) -> None:
+    out = fill_median(**case, reach=reach, window=window, smooth=smooth)
+    other = fill_last(**case, reach=reach) if reach == "past" else fill_closest(**case)
+    for y, x in np.ndindex(2, 3):
+        days, values = clear_looks(case, y, x)
+        for i, target in enumerate(case["targets"]):
+            after = target if reach == "past" else target + window
+            near = values[(days >= target - window) & (days <= after)]
+            if target in days and not smooth:
+                assert out[i, y, x] == np.float32(values[days == target][0])
+            elif len(near):
+                np.testing.assert_allclose(out[i, y, x], np.median(near), rtol=1e-6, atol=1e-7)
+            else:
+                np.testing.assert_array_equal(out[i, y, x], other[i, y, x])
 
 
 @given(series(), st.sampled_from(["past", "both"]), st.sampled_from([1, 2]))

@@ -1,0 +1,114 @@
+"""From the deviations that a method tells to intervals that hold what they promise.
+
+Errors have heavy tails, and a deviation is right on average only: how many of them hold 68 or 95 % of
+the errors was counted on hidden looks, by what was leant on and by days. Nothing of the cube at hand goes
+in, so intervals depend on no other pixel.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2cube.errors import CubeError
+from s2cube.schema import Provenance
+
+__all__ = ["half_width", "interval_attrs", "levels_of", "name_of"]
+
+NAMES: Final = {68: "{}_uncertainty", 95: "{}_uncertainty95"}
+"""Variables by percent."""
+EDGES: Final = (5, 10, 20, 40)
+"""Days to the nearest clear look up to which a factor holds; the last holds beyond."""
+
+_Factors = dict[Provenance, tuple[float, float, float, float, float]]
+FACTORS: Final[dict[tuple[int, bool], _Factors]] = {
+    (68, False): {
+        Provenance.INTERPOLATED: (1.2, 1.1, 1.0, 1.1, 1.2),
+        Provenance.EXTRAPOLATED: (1.2, 1.1, 1.0, 1.1, 1.2),
+        Provenance.SAME_DATE: (0.9, 0.9, 0.9, 0.9, 0.95),
+    },
+    (95, False): {
+        Provenance.INTERPOLATED: (5.2, 5.0, 4.5, 4.0, 4.0),
+        Provenance.EXTRAPOLATED: (5.2, 5.0, 4.5, 4.0, 4.0),
+        Provenance.SAME_DATE: (2.8, 2.6, 2.7, 2.9, 2.6),
+    },
+    (68, True): {
+        Provenance.EXTRAPOLATED: (0.9, 0.9, 0.85, 0.9, 1.3),
+        Provenance.SAME_DATE: (0.9, 0.9, 0.9, 0.85, 1.0),
+    },
+    (95, True): {
+        Provenance.EXTRAPOLATED: (4.1, 4.1, 4.1, 4.1, 4.9),
+        Provenance.SAME_DATE: (2.8, 2.8, 2.8, 2.7, 3.2),
+    },
+}
+"""Deviations that hold so many percent of the errors: by whether causal, provenance and :data:`EDGES`."""
+
+
+def levels_of(uncertainty: bool | int | Iterable[int]) -> tuple[int, ...]:
+    """Return the percents that are asked for.
+
+    Parameters
+    ----------
+    uncertainty
+        See :func:`~s2cube.fill_gaps`.
+    """
+    if isinstance(uncertainty, (bool, np.bool_)):
+        return (68,) if uncertainty else ()
+    asked = tuple(uncertainty) if isinstance(uncertainty, Iterable) else (uncertainty,)
+    if unknown := [level for level in asked if level not in NAMES]:
+        known = " and ".join(map(str, NAMES))
+        raise CubeError(f"uncertainty is True, False, or percents out of {known}; got {unknown[0]!r}.")
+    return tuple(dict.fromkeys(int(level) for level in asked))
+
+
+def name_of(band: str, level: int) -> str:
+    """Return the name of the variable with the intervals of a band."""
+    return NAMES[level].format(band)
+
+
+def interval_attrs(band: str, level: int) -> dict[str, str]:
+    """Return the CF attributes of that variable."""
+    return {
+        "long_name": f"half-width of the {level} % interval of {band} where it was filled",
+        "units": "1",
+        "comment": "0 where the value is a clear look itself, whose own noise is not told",
+    }
+
+
+def half_width(
+    deviation: NDArray[np.float32],
+    source: NDArray[np.uint8],
+    age: NDArray[np.int16],
+    *,
+    level: int,
+    causal: bool,
+) -> NDArray[np.float32]:
+    """Return half of the width of the interval that holds `level` percent of the errors.
+
+    Parameters
+    ----------
+    deviation
+        As the method tells it, in reflectance.
+    source
+        Provenance.
+    age
+        Days to the nearest clear look, as in ``clear_age``.
+    level
+        Percent.
+    causal
+        Whether the method leans on the past only.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``float32``, of the shape of `deviation`; 0 where observed, NaN where never observed.
+    """
+    table = np.full((256, len(EDGES) + 1), np.nan, np.float32)
+    for kind, factors in FACTORS[level, causal].items():
+        table[kind] = factors
+    table[Provenance.OBSERVED] = 0
+    factor = table[source, np.searchsorted(EDGES, age)]
+    # A look has no deviation, whatever the method says there.
+    wide: NDArray[np.float32] = np.where(source == Provenance.OBSERVED, 0, deviation * factor)
+    return wide

@@ -1,0 +1,95 @@
+"""What a method of filling is given, and what it gives back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from s2cube.blocks import map_time
+from s2cube.kernels.fill import Reach
+from s2cube.schema import Provenance
+
+__all__ = ["Filled", "Series", "fill_bands"]
+
+
+@dataclass(frozen=True)
+class Series:
+    """The looks of a cube and the days that are asked for. Arrays are lazy where the cube is."""
+
+    bands: Mapping[str, Any]
+    """``float32``, ``(time, y, x)``."""
+    valid: Any
+    """Where all bands have a value: the clear looks."""
+    days: NDArray[np.int32]
+    """Solar day of each look, ascending; some may be equal."""
+    targets: NDArray[np.int32]
+    """Days asked for, ascending."""
+    causal: bool
+    """Whether a value may lean only on looks up to its day."""
+    smooth: bool
+    """Whether estimates replace clear looks too."""
+    deviations: bool
+    """Whether it is asked how far estimates may be off."""
+    origin: tuple[int, int]
+    """Row and column of the first pixel in its grid (:func:`s2cube.schema.first_pixel`)."""
+
+    @property
+    def reach(self) -> Reach:
+        """The same as `causal`, as kernels call it."""
+        return "past" if self.causal else "both"
+
+
+@dataclass(frozen=True)
+class Filled:
+    """What a method makes of it."""
+
+    bands: Mapping[str, Any]
+    """``float32``, ``(targets, y, x)``."""
+    between: Provenance
+    """What a value between two clear looks is called."""
+    source: Any = None
+    """Provenance of each value, ``uint8``, ``(targets, y, x)``; None where `between` says it all."""
+    deviation: Mapping[str, Any] | None = None
+    """One standard deviation of each value by band, ``float32``, before it is calibrated
+    (:mod:`s2cube.gapfill.intervals`); None where it was not asked for, or is not known."""
+
+
+def fill_bands(
+    series: Series,
+    kernel: Callable[..., NDArray[np.float32]],
+    *,
+    between: Provenance | None = None,
+    **keywords: Any,
+) -> Filled:
+    """Fill band by band with a kernel that looks at the series of one pixel.
+
+    Parameters
+    ----------
+    series
+        The looks.
+    kernel
+        ``kernel(values, valid, *, days, targets, **keywords)``, as those of
+        :mod:`s2cube.kernels.fill`.
+    between
+        As in :class:`Filled`; by default interpolated, and extrapolated when causal.
+    **keywords
+        Of the kernel.
+    """
+    bands = {
+        band: map_time(
+            kernel,
+            data,
+            series.valid,
+            length=len(series.targets),
+            dtype=np.float32,
+            days=series.days,
+            targets=series.targets,
+            **keywords,
+        )
+        for band, data in series.bands.items()
+    }
+    if between is None:
+        between = Provenance.EXTRAPOLATED if series.causal else Provenance.INTERPOLATED
+    return Filled(bands, between)
