@@ -1,8 +1,8 @@
 """From the deviations that a method tells to intervals that hold what they promise.
 
 Errors have heavy tails, and a deviation is right on average only: how many of them hold 68 or 95 % of
-the errors was counted on hidden looks, by what was leant on and by days. Nothing of the cube at hand goes
-in, so intervals depend on no other pixel.
+the errors was counted on hidden looks, by what was leant on and by days. Nothing of the cube at hand
+goes in, so intervals depend on no other pixel.
 """
 
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ FACTORS: Final[dict[tuple[int, bool], _Factors]] = {
         Provenance.SAME_DATE: (2.8, 2.8, 2.8, 2.7, 3.2),
     },
 }
-"""Deviations that hold so many percent of the errors: by whether causal, provenance and :data:`EDGES`."""
+"""Deviations that hold so many percent of the errors: by causal, provenance and :data:`EDGES`."""
 
 
 def levels_of(uncertainty: bool | int | Iterable[int]) -> tuple[int, ...]:
