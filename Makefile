@@ -9,7 +9,7 @@ BENCH = PYTHONPATH=tests OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python tes
 # recent (those touched in the last day's commits, for CI), all, or none.
 NOTEBOOKS ?= cache
 
-.PHONY: demo test coverage test-fast lint types bench bench-docs docs docs-full lock clean help
+.PHONY: demo test coverage test-fast test-thorough lint types bench bench-docs docs docs-full lock clean help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,7 +24,10 @@ coverage: $(VENV)/.test  ## every test, and which lines they reach; slower
 	$(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term
 
 test-fast: $(VENV)/.test  ## the quick tests only
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not thorough"
+
+test-thorough: $(VENV)/.test  ## before a release: tests that train networks, and ten times the examples
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n auto --dist loadgroup -m "thorough or not thorough"
 
 lint: $(VENV)/.test  ## ruff, rules and formatting
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ def frames(seed: int, **how: Any) -> xr.Dataset:
     return s2cube.testing.simulate_cube(seed=seed, **told)
 
 
+@pytest.mark.slow
 def test_it_learns_simulated_clouds(tmp_path: Path) -> None:
     """On a landscape and on clouds that it has not seen."""
     spec = fit_segmentation(
@@ -49,6 +50,7 @@ def test_it_learns_simulated_clouds(tmp_path: Path) -> None:
     assert table["net", "cloud"] > 0.6
 
 
+@pytest.mark.thorough
 def test_the_same_seed_gives_the_same_weights() -> None:
     cube = frames(3, shape=(32, 32), end="2021-07-15", cloud_cover=0.4)
     few = {"classes": ["clear", "cloud"], "epochs": 2, **SMALL}
@@ -58,6 +60,7 @@ def test_the_same_seed_gives_the_same_weights() -> None:
     assert lazy.sha256 == one.sha256
 
 
+@pytest.mark.thorough
 def test_labels_by_hand() -> None:
     cube = frames(5, end="2021-07-31", shape=(40, 40))
     white = cube["B02"].copy(data=np.zeros(cube["B02"].shape, np.uint8)).rename("status")
@@ -74,6 +77,7 @@ def test_labels_by_hand() -> None:
     assert agree.mean() > 0.9
 
 
+@pytest.mark.thorough
 def test_whole_places_are_held_out() -> None:
     cubes = [frames(seed, shape=(32, 32), end="2021-06-30", cloud_cover=0.4) for seed in range(5)]
     spec = fit_segmentation(cubes, classes=["clear", "cloud"], epochs=1, **SMALL)

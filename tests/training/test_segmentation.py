@@ -13,7 +13,7 @@ pytest.importorskip("safetensors", reason="needs the extra 'torch'")
 pytest.importorskip("nrt.data", reason="needs the extra 'demo'")
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_one_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     path = tmp_path / "mine.safetensors"
     segmentation.main(["--out", str(path), "--epochs", "1"])
