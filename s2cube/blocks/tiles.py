@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise, product
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -12,6 +12,9 @@ from s2cube.blocks.maps import SPACE, aligned, is_lazy
 from s2cube.blocks.peak import Peak, Sized, largest_block
 
 __all__ = ["cut_alike", "map_tiles"]
+
+OBJECTS: Final = 2**14
+"""Bytes of all that is no array."""
 
 
 class _Tile(NamedTuple):
@@ -23,7 +26,7 @@ class _Tile(NamedTuple):
     """What the kernel sees: the core and its halo, as far as the array goes."""
 
     @property
-    def inner(self) -> slice:
+    def inside(self) -> slice:
         """Where the core lies in the window."""
         before = self.core.start - self.window.start
         return slice(before, before + self.core.stop - self.core.start)
@@ -43,8 +46,8 @@ class _Cut(NamedTuple):
     """A piece of a window that lies in one block."""
 
     block: int
-    inside: slice
-    """In the block."""
+    part: slice
+    """Of the block."""
 
 
 def map_tiles(
@@ -69,9 +72,10 @@ def map_tiles(
     Parameters
     ----------
     function
-        ``function(*windows, origin, **keywords)``, windows of shape ``(time, y, x)`` → arrays of shape
-        ``(length, y, x)``, one for each of `dtypes`. `origin` is the index of the window's first pixel
-        in the grid, by row and column.
+        ``function(*windows, origin, inside, **keywords)``, windows of shape ``(time, y, x)`` → arrays of
+        shape ``(length, y, x)``, one for each of `dtypes`, of the pixels ``inside`` only: two slices,
+        by row and column. ``origin`` is the index of the window's first pixel in the grid, by row and
+        column. Windows must not be changed.
     *arrays
         Arrays of one shape ``(time, y, x)``.
     origin
@@ -96,9 +100,9 @@ def map_tiles(
     Notes
     -----
     One task a tile, after the series have been joined in blocks of about 256 px, and one a result to
-    take it. Peak memory of the first is that of the windows, of the results with the halo and without,
-    and `work`. Beside it the worker holds the blocks that a window touches, and all dates of one chunk
-    of the source, out of which these are cut.
+    take it. Peak memory of the first is that of the windows, of the results, and `work`; of the second,
+    that of all results of a tile and of one more. Beside it the worker holds the blocks that a window
+    touches, and all dates of one chunk of the source, out of which these are cut.
     """
     tiles = [
         _tiles(size, first, side, halo) for size, first in zip(arrays[0].shape[1:], origin, strict=True)
@@ -109,7 +113,7 @@ def map_tiles(
     made: list[NDArray[Any]] = [np.empty((length, *arrays[0].shape[1:]), dtype) for dtype in dtypes]
     for rows, columns in product(*tiles):
         windows = [array[:, rows.window, columns.window] for array in arrays]
-        results = run(windows, (rows.inner, columns.inner), _first(origin, rows, columns))
+        results = run(windows, (rows.inside, columns.inside), _first(origin, rows, columns))
         for whole, result in zip(made, results, strict=True):
             whole[:, rows.core, columns.core] = result
     return made
@@ -180,9 +184,9 @@ def _lazy(
             [[(array.name, 0, y.block, x.block) for x in pieces[1]] for y in pieces[0]]
             for array in whole
         ]
-        insides = [[cut.inside for cut in axis] for axis in pieces]
-        inner = (rows.inner, columns.inner)
-        graph[name, j, i] = (task, run, blocks, insides, inner, _first(origin, rows, columns))
+        parts = [[cut.part for cut in axis] for axis in pieces]
+        inside = (rows.inside, columns.inside)
+        graph[name, j, i] = (task, run, blocks, parts, inside, _first(origin, rows, columns))
     layers = HighLevelGraph.from_collections(name, graph, dependencies=whole)
     ones = tuple((1,) * len(axis) for axis in tiles)
     results: Any = da.Array(layers, name, ones, meta=np.empty((0, 0), object))
@@ -234,39 +238,36 @@ def _peaks(
     held |= {array.name: touched * largest_block(array.chunks, array.dtype) for array in whole}
     largest = max(np.dtype(dtype).itemsize for dtype in dtypes) * length * kept
     return (
-        Peak("map_tiles", 0, value * kept, (look + value + work) * seen, held),
-        # What is taken is there already, and all results of the window with it.
-        Peak("map_tiles", value * kept - largest, largest, 0),
+        Peak("map_tiles", 0, value * kept, (look + work) * seen + OBJECTS, held),
+        Peak("map_tiles", value * kept, largest, OBJECTS),
     )
 
 
 def _run(
     windows: Sequence[NDArray[Any]],
-    inner: tuple[slice, slice],
+    inside: tuple[slice, slice],
     origin: tuple[int, int],
     *,
     function: Callable[..., Iterable[NDArray[Any]]],
     keywords: dict[str, Any],
 ) -> tuple[NDArray[Any], ...]:
-    """Compute one tile: what the kernel makes of its window, without the halo."""
-    made = function(*windows, origin=origin, **keywords)
-    # Copies: of a view, all that the kernel made would stay in memory with it.
-    return tuple(array[:, *inner].copy() for array in made)
+    """Compute one tile: what the kernel makes of its window."""
+    return tuple(function(*windows, origin=origin, inside=inside, **keywords))
 
 
 def _run_cut(
     run: Callable[..., tuple[NDArray[Any], ...]],
     blocks: list[list[list[NDArray[Any]]]],
-    insides: list[list[slice]],
-    inner: tuple[slice, slice],
+    parts: list[list[slice]],
+    inside: tuple[slice, slice],
     origin: tuple[int, int],
 ) -> tuple[NDArray[Any], ...]:
     """Compute one tile, whose window lies in `blocks` (by array, row and column)."""
-    return run([_joined(lines, insides) for lines in blocks], inner, origin)
+    return run([_joined(lines, parts) for lines in blocks], inside, origin)
 
 
-def _joined(lines: list[list[NDArray[Any]]], insides: list[list[slice]]) -> NDArray[Any]:
-    down, across = insides
+def _joined(lines: list[list[NDArray[Any]]], parts: list[list[slice]]) -> NDArray[Any]:
+    down, across = parts
     cut = [
         [block[:, rows, columns] for block, columns in zip(line, across, strict=True)]
         for line, rows in zip(lines, down, strict=True)
@@ -279,4 +280,5 @@ def _joined(lines: list[list[NDArray[Any]]], insides: list[list[slice]]) -> NDAr
 
 
 def _take(results: tuple[NDArray[Any], ...], number: int) -> NDArray[Any]:
-    return results[number]
+    # A copy: of a view, all that the kernel made would stay in memory with it.
+    return results[number].copy()

@@ -89,6 +89,8 @@ def evaluate_gap_filling(
           ``high``, 95 % of ``mae`` when whole dates are drawn (bootstrap), NaN with one date;
         - ``ndvi``, its mean absolute error; ``sam``, the mean spectral angle, degrees; ``ssim``, the
           structural similarity around hidden pixels (windows of 7 × 7 px that are all truth or filled);
+        - ``step``: how far filled values are from the clear look before them, as a multiple of what
+          hidden ones are: series that are no rougher than the looks have 1 or less;
         - ``in68``, ``in95``: how often the truth lies within the interval, where a method gives
           ``<band>_uncertainty`` (half width, 68 %) and ``<band>_uncertainty95``;
         - ``roughness``: how much daily series change in all, as a multiple of what their clear looks do:

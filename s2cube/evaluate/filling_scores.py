@@ -18,7 +18,9 @@ from s2cube.evaluate.filling_tables import (
     DAILY,
     FLOOR,
     INDEX,
+    LOOK_STEP,
     SIMILARITY,
+    STEP,
     daily_record,
     records,
 )
@@ -58,6 +60,19 @@ class Shown:
         self.seen: Any = count_steps(looks.pick(self.visible, trial.steps))
         """Clear pixels that are left, by scored step."""
 
+    def before(self, band: str, dates: NDArray[np.int32]) -> Any:
+        """Return the last look that is left before each of some dates, all of which are hidden."""
+        return map_time(
+            fill.fill_last,
+            self.looks.cube[band].data,
+            self.visible,
+            length=len(dates),
+            dtype=np.float32,
+            days=self.looks.days,
+            targets=dates,
+            reach="past",
+        )
+
 
 def trial_pieces(shown: Shown, runner: Contender) -> list[Piece]:
     """Fill what is hidden and measure it."""
@@ -85,7 +100,8 @@ def trial_pieces(shown: Shown, runner: Contender) -> list[Piece]:
         for band in values
     }
     key = {"mask": trial.mask, "causal": runner.causal, "method": runner.label}
-    return _pieces(looks, key, trial.steps, values, shown.scored, age, halves, shown.seen)
+    before = {band: looks.pick(shown.before(band, dates), row) for band in values}
+    return _pieces(looks, key, trial.steps, values, shown.scored, age, halves, shown.seen, before)
 
 
 def floor_pieces(looks: Looks) -> list[Piece]:
@@ -126,8 +142,12 @@ def _pieces(
     age: Any,
     halves: dict[Any, tuple[Any, ...]],
     seen: Any,
+    before: dict[Any, Any] | None = None,
 ) -> list[Piece]:
-    """Compare values at some steps with the looks there: bands, index, angle, similarity."""
+    """Compare values at some steps with the looks there: bands, index, angle, similarity.
+
+    Also how far both are from the looks `before` them.
+    """
     truth = {band: looks.pick(looks.cube[band].data, steps) for band in values}
     errors: dict[str, tuple[Any, ...]] = {
         band: (
@@ -153,6 +173,9 @@ def _pieces(
 
     for band, arrays in errors.items():
         add(band, *arrays)
+    for band, look in (before or {}).items():
+        for kind, array in ((STEP, values[band]), (LOOK_STEP, truth[band])):
+            add(kind, map_pixels(np.subtract, array, look, dtype=np.float32))
     depth = (score.SIDE // 2, score.SIDE // 2)
     for band in values:
         both = map_pixels(score.pair, values[band], truth[band], dtype=np.complex64)

@@ -19,7 +19,9 @@ __all__ = [
     "DAILY",
     "FLOOR",
     "INDEX",
+    "LOOK_STEP",
     "SIMILARITY",
+    "STEP",
     "compare_gap_filling",
     "daily_record",
     "records",
@@ -29,6 +31,8 @@ __all__ = [
 INDEX: Final = "NDVI"
 ANGLE: Final = "SAM"
 SIMILARITY: Final = "SSIM"
+STEP, LOOK_STEP = "step", "look_step"
+"""From the clear look before to the filled value, and to the hidden one."""
 FLOOR: Final = "floor"
 DAILY: Final = "daily"
 KEYS: Final = ("mask", "causal", "method")
@@ -142,7 +146,7 @@ def summarize_gap_filling(details: "pd.DataFrame", by: str | Iterable[str] = ())
     -------
     pandas.DataFrame
         As :func:`~s2cube.evaluate_gap_filling` returns it. What needs several bands (``ndvi``, ``sam``,
-        ``ssim``) is NaN by band.
+        ``ssim``, ``step``) is NaN by band.
 
     Raises
     ------
@@ -238,9 +242,14 @@ def _scores(group: "pd.DataFrame") -> dict[str, Any]:
         "ndvi": ratio("abs", INDEX),
         "sam": float(np.degrees(ratio("abs", ANGLE))),
         "ssim": ratio("sum", SIMILARITY),
+        "step": _share(ratio("abs", STEP), ratio("abs", LOOK_STEP)),
         "in68": ratio("in68", of="n68"),
         "in95": ratio("in95", of="n95"),
     }
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole else float("nan")
 
 
 def _with_daily(summary: "pd.DataFrame", table: "pd.DataFrame", keys: list[str]) -> "pd.DataFrame":

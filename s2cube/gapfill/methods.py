@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from s2cube.errors import CubeError
-from s2cube.gapfill import classical
+from s2cube.gapfill import classical, windows
 from s2cube.gapfill.intervals import levels_of
 from s2cube.gapfill.series import Filled
 
@@ -41,6 +41,8 @@ METHODS: Final = {
     "median": Method(classical.median, smooths=True),
     "whittaker": Method(classical.whittaker, smooths=True),
     "harmonic": Method(classical.harmonic, smooths=True),
+    "seasonal": Method(windows.seasonal, smooths=True, deviates=True),
+    "similar": Method(windows.similar, smooths=True, deviates=True),
 }
 
 

@@ -64,6 +64,16 @@ def clear_looks(
     return merged, unique
 
 
+def _one_look_a_day(
+    values: NDArray[np.float32], valid: NDArray[np.bool_], days: Days
+) -> tuple[tuple[NDArray[Any], ...], Days]:
+    """Return values and whether they are clear, as compiled loops take them: ``(looks, pixels)``."""
+    if len(np.unique(days)) < len(days):
+        values, days = clear_looks(values, valid, days)
+        valid = np.isfinite(values)
+    return tuple(array.reshape(len(days), -1) for array in (values, valid)), days
+
+
 def _clear_days(valid: NDArray[np.bool_], days: Days) -> tuple[Days, Days]:
     """Return the days of the clear looks around each step.
 
@@ -117,6 +127,12 @@ def fill_last(
     numpy.ndarray
         ``float32``, shape ``(targets, y, x)``; NaN where a pixel was never seen clear.
     """
+    if fast := compiled("fill_loops"):
+        looks, days = _one_look_a_day(values, valid, days)
+        steps = np.searchsorted(days, targets, side="right") - 1
+        made = np.empty((len(targets), *values.shape[1:]), dtype=np.float32)
+        fast.last(*looks, steps, reach == "both", LANES, made.reshape(len(targets), -1))
+        return made
     clear, days = clear_looks(values, valid, days)
     held = bottleneck.push(clear, axis=0)
     step = np.array([k for _, _, k in _steps(days, targets)])
@@ -139,11 +155,8 @@ def fill_linear(
     """
     out = np.empty((len(targets), *values.shape[1:]), dtype=np.float32)
     if fast := compiled("fill_loops"):
-        if len(np.unique(days)) < len(days):
-            values, days = clear_looks(values, valid, days)
-            valid = np.isfinite(values)
+        looks, days = _one_look_a_day(values, valid, days)
         steps = np.searchsorted(days, targets, side="right") - 1
-        looks = (array.reshape(len(days), -1) for array in (values, valid))
         fast.linear(*looks, days, targets, steps, LANES, out.reshape(len(targets), -1))
         return out
     clear, days = clear_looks(values, valid, days)

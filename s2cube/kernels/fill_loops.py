@@ -9,9 +9,38 @@ from numpy.typing import NDArray
 
 from s2cube.kernels.loops import exact
 
-__all__ = ["linear", "whittaker"]
+__all__ = ["last", "linear", "whittaker"]
 
 F = np.float32
+
+
+@exact
+def last(
+    values: NDArray, valid: NDArray, steps: NDArray, backwards: bool, lanes: int, out: NDArray
+) -> None:
+    """See :func:`s2cube.kernels.fill.fill_last`; arguments as in :func:`linear`.
+
+    `backwards` is whether the first clear look holds before it too.
+    """
+    looks, pixels = values.shape
+    held, start = np.empty(lanes, F), np.empty(lanes, F)
+    for first in range(0, pixels, lanes):
+        n = min(lanes, pixels - first)
+        start[:] = np.nan
+        if backwards:
+            for k in range(looks - 1, -1, -1):
+                value, clears = values[k, first : first + n], valid[k, first : first + n]
+                for i in range(n):
+                    start[i] = value[i] if clears[i] else start[i]
+        held[:] = start
+        done = 0
+        for t in range(len(steps)):
+            while done <= steps[t]:
+                value, clears = values[done, first : first + n], valid[done, first : first + n]
+                for i in range(n):
+                    held[i] = value[i] if clears[i] else held[i]
+                done += 1
+            out[t, first : first + n] = held[:n]
 
 
 @exact

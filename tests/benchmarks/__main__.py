@@ -5,10 +5,11 @@
 
 What counts is the ratio; seconds depend on the machine. Not part of the test suite.
 
-Masks are compared at the demo's place, and at one of level 1C, of which the data are one's own: a file
-that xarray opens (NetCDF, a Zarr store), with B01 to B12 in counts before processing baseline 04.00 (no
-offset, 0 is no data) along time and the axes of a grid, and its CRS in the attribute ``crs``. Name it by
-``--data``, or in the variable ``S2CUBE_LEVEL_1C``. Methods without their extra are left out.
+Masks and filling are compared at the demo's place, and at one of level 1C, of which the data are one's
+own: a file that xarray opens (NetCDF, a Zarr store), with B01 to B12 in counts before processing
+baseline 04.00 (no offset, 0 is no data) along time and the axes of a grid, and its CRS in the attribute
+``crs``. Name it by ``--data``, or in the variable ``S2CUBE_LEVEL_1C``. Methods without their extra are
+left out.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 from table import HEAD, Cells, line, markdown, measure
 
@@ -94,12 +96,22 @@ def masks(asked: argparse.Namespace) -> str:
     """Return the section on masks."""
     import bench_masks
 
+    return told("Masks", bench_masks, asked)
+
+
+def accuracy(asked: argparse.Namespace) -> str:
+    """Return the section on how far filled values are from hidden looks."""
+    import bench_accuracy
+
+    return told("Accuracy of filling", bench_accuracy, asked)
+
+
+def told(title: str, section: ModuleType, asked: argparse.Namespace) -> str:
+    """Print the tables of a section that measures something else than speed, and return it."""
     left_out: list[str] = []
-    print("\nMasks")
-    parts = [
-        bench_masks.INTRO.format(date=today(), machine=machine(), versions=versions(bench_masks.PEERS))
-    ]
-    for caption, head, rows in bench_masks.tables(asked.data, left_out.append):
+    print(f"\n{title}")
+    parts = [section.INTRO.format(date=today(), machine=machine(), versions=versions(section.PEERS))]
+    for caption, head, rows in section.tables(asked.data, left_out.append):
         rulers = ["---", *["---:"] * (len(head) - 1)]
         text = "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rulers, *rows))
         parts.append(f"**{caption}**\n\n{text}")
@@ -111,6 +123,7 @@ def masks(asked: argparse.Namespace) -> str:
 SECTIONS: dict[str, Callable[[argparse.Namespace], str]] = {
     "Composites": composites,
     "Filling gaps": fill,
+    "Accuracy of filling": accuracy,
     "Masks": masks,
 }
 
@@ -140,7 +153,7 @@ def main() -> None:
         "--data",
         type=Path,
         default=os.environ.get("S2CUBE_LEVEL_1C"),
-        help="a series of level 1C, to compare masks on",
+        help="a series of level 1C, to compare masks and filling on",
     )
     asked = parser.parse_args()
     page = asked.write.read_text() if asked.write and asked.write.exists() else "# Benchmarks\n"

@@ -63,6 +63,8 @@ def test_one_screen(clear: xr.Dataset, details: pd.DataFrame) -> None:
     assert table[["ndvi", "sam"]].gt(0).all().all()
     assert (table["floor"] > 0).all()
     np.testing.assert_allclose(table["roughness"], 1, rtol=1e-4)
+    assert (table[table["method"].eq("last") & table["causal"]]["step"] == 0).all()
+    assert (table[table["method"] == "linear"]["step"] > 0.5).all()
     # The field's seasons: a straight line between looks is better than holding the last of them.
     both = table[~table["causal"]].set_index(["mask", "method"])["mae"].unstack()
     assert (both["linear"] < both["last"]).sum() >= 5
@@ -115,6 +117,7 @@ def test_a_perfect_method_and_one_of_a_known_error(clear: xr.Dataset) -> None:
     table = evaluate_gap_filling(clear, [knows, high], causal=False, **QUIET).set_index("method")
     assert (table.loc["knows", ["mae", "rmse", "bias", "ndvi"]] == 0).all().all()
     np.testing.assert_allclose(table.loc["knows", "ssim"].dropna(), 1)
+    np.testing.assert_allclose(table.loc["knows", "step"], 1, rtol=1e-5)
     np.testing.assert_allclose(table.loc["high", ["mae", "rmse", "bias"]], 0.01, atol=1e-6)
     assert (table.loc["high", "in68"] == 0.5).all(), "one band of two is as sure as it may be"
     assert table["in95"].isna().all()

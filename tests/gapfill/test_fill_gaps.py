@@ -115,7 +115,8 @@ def test_smooth_replaces_looks_and_says_so(clear: xr.Dataset, method: str) -> No
     assert (smooth["provenance"].values[observed] == Provenance.INTERPOLATED).all()
     assert (smooth["clear_age"].values[observed] == 0).all()
     assert (smooth["B08"].values[observed] != plain["B08"].values[observed]).mean() > 0.5
-    np.testing.assert_array_equal(smooth["B08"].values[~observed], plain["B08"].values[~observed])
+    if not METHODS[method].deviates:  # Those draw the days around a look to it.
+        np.testing.assert_array_equal(smooth["B08"].values[~observed], plain["B08"].values[~observed])
 
     def rough(cube: xr.Dataset) -> float:
         return float(np.abs(cube["B08"].diff("time")).sum())

@@ -1,0 +1,190 @@
+"""Windows: what passes, what is leant on, and what is not."""
+
+import numpy as np
+import pytest
+from windows import Scene, scene
+
+from s2cube.kernels import process
+from s2cube.kernels.engine import compiled
+from s2cube.kernels.window import Window, fill_window, peak_bytes
+from s2cube.schema import Provenance
+
+SAME = pytest.mark.parametrize("same_date", [False, True])
+CAUSAL = pytest.mark.parametrize("causal", [False, True])
+
+
+@pytest.fixture(params=["compiled", "numpy"], autouse=True)
+def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "numpy":
+        monkeypatch.setattr(process, "compiled", lambda _: None)
+    elif compiled() is None:
+        pytest.skip("needs the extra 'fast'")
+
+
+def same(one: Window, two: Window) -> None:
+    for name in ("bands", "deviation", "source"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(two, name), err_msg=name)
+
+
+def daily(of: Scene) -> np.ndarray:
+    return np.arange(of.days[0] - 3, of.days[-1] + 4, dtype=np.int32)
+
+
+@SAME
+@CAUSAL
+def test_clear_looks_pass_bit_for_bit(same_date: bool, causal: bool) -> None:
+    of = scene(0)
+    window = of.fill(same_date=same_date, causal=causal)
+    clear = np.broadcast_to(of.valid[:, None], of.truth.shape)
+    np.testing.assert_array_equal(window.bands[clear], of.truth[clear])
+    np.testing.assert_array_equal(window.source == Provenance.OBSERVED, of.valid)
+    assert window.bands.dtype == window.deviation.dtype == np.float32
+    assert (window.deviation[np.isfinite(window.bands)] > 0).all()
+
+
+@SAME
+@pytest.mark.parametrize("smooth", [False, True])
+def test_causal_does_not_know_the_future(same_date: bool, smooth: bool) -> None:
+    """On looks and between them: later looks are changed, hidden, laid bare, or cut off."""
+    of, rng = scene(1, looks=20), np.random.default_rng(0)
+    how = {"same_date": same_date, "causal": True, "smooth": smooth}
+    targets = daily(of)
+    whole = of.fill(targets, **how)
+    for k in (2, 8, 15):
+        for until in (int(of.days[k]), int(of.days[k + 1]) - 1):
+            upto = targets[targets <= until]
+            known = Window(*(part[: len(upto)] for part in (whole.bands, whole.deviation, whole.source)))
+            truth, valid = of.truth.copy(), of.valid.copy()
+            truth[k + 1 :] = rng.uniform(0, 1, truth[k + 1 :].shape)
+            valid[k + 1 :] ^= True
+            changed = of.but(truth=truth, valid=valid).fill(targets, **how)
+            same(
+                Window(*(p[: len(upto)] for p in (changed.bands, changed.deviation, changed.source))),
+                known,
+            )
+            cut = Scene(of.truth[: k + 1], of.valid[: k + 1], of.days[: k + 1])
+            same(cut.fill(upto, **how), known)
+
+
+@SAME
+@CAUSAL
+def test_nothing_under_masks_is_read(same_date: bool, causal: bool) -> None:
+    of = scene(2)
+    how = {"days": of.days, "targets": daily(of), "origin": (3, 5)}
+    results = []
+    for garbage in (np.nan, np.inf, -1e30, 7.0):
+        values = np.where(of.valid[:, None], of.truth, np.float32(garbage))
+        results.append(fill_window(values, of.valid, same_date=same_date, causal=causal, **how))
+    for other in results[1:]:
+        same(results[0], other)
+
+
+@SAME
+@CAUSAL
+def test_pixels_never_seen_are_missing(same_date: bool, causal: bool) -> None:
+    of = scene(3)
+    valid = of.valid.copy()
+    valid[:, 10:14, 5:9] = False
+    valid[:9, 20, 20] = False
+    gappy = of.but(valid=valid)
+    window = gappy.fill(daily(of), same_date=same_date, causal=causal)
+    assert np.isnan(window.bands[:, :, 10:14, 5:9]).all()
+    assert np.isnan(window.deviation[:, :, 10:14, 5:9]).all()
+    assert (window.source[:, 10:14, 5:9] == Provenance.NEVER_OBSERVED).all()
+    missing = np.isnan(window.bands).all(axis=1)
+    np.testing.assert_array_equal(missing, np.isnan(window.bands).any(axis=1))
+    np.testing.assert_array_equal(missing, window.source == Provenance.NEVER_OBSERVED)
+    first = np.where(valid, of.days[:, None, None], 10**6).min(axis=0)
+    early = daily(of)[:, None, None] < first
+    expected = early if causal else np.broadcast_to(first == 10**6, early.shape)
+    np.testing.assert_array_equal(missing, expected)
+
+
+@SAME
+@CAUSAL
+def test_values_do_not_depend_on_what_else_is_asked(same_date: bool, causal: bool) -> None:
+    """Neither other days, nor which pixels are returned."""
+    of = scene(4)
+    how = {"same_date": same_date, "causal": causal}
+    whole = of.fill(daily(of), **how)
+    some = [0, 5, 17, 18, 40, len(whole.bands) - 1]
+    few = of.fill(daily(of)[some], **how)
+    same(few, Window(whole.bands[some], whole.deviation[some], whole.source[some]))
+    inside = slice(8, 30), slice(16, 48)
+    part = of.fill(daily(of), inside=inside, **how)
+    cut = (slice(None), *inside)
+    same(part, Window(whole.bands[:, *cut], whole.deviation[:, *cut], whole.source[cut]))
+
+
+@SAME
+@CAUSAL
+def test_of_several_clear_looks_on_a_day_the_last_counts(same_date: bool, causal: bool) -> None:
+    of = scene(5)
+    twice = np.repeat(np.arange(len(of.days)), 2)
+    valid, truth = of.valid[twice], of.truth[twice]
+    valid[::2, ::2] &= True
+    valid[1::2, ::2] = False
+    truth[::2, :, 1::2] = 0.9
+    double = Scene(truth, valid, of.days[twice])
+    one = double.fill(daily(of), same_date=same_date, causal=causal)
+    same(one, of.fill(daily(of), same_date=same_date, causal=causal))
+
+
+@SAME
+@CAUSAL
+@pytest.mark.parametrize("looks", [0, 1, 2, 3])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (18, 16)])
+def test_tiny_windows(shape: tuple[int, int], looks: int, same_date: bool, causal: bool) -> None:
+    rng = np.random.default_rng(0)
+    days = np.arange(17_000, 17_000 + 10 * looks, 10, dtype=np.int32)
+    truth = rng.uniform(0.1, 0.3, (looks, 2, *shape)).astype(np.float32)
+    of = Scene(truth, np.ones((looks, *shape), bool), days)
+    targets = np.arange(16_990, 17_050, 3, dtype=np.int32)
+    window = of.fill(targets, same_date=same_date, causal=causal)
+    assert window.bands.shape == window.deviation.shape == (len(targets), 2, *shape)
+    known = targets >= days[0] if causal and looks else np.full(len(targets), looks > 0)
+    np.testing.assert_array_equal(np.isfinite(window.bands).all(axis=(1, 2, 3)), known)
+    np.testing.assert_array_equal(np.isnan(window.bands).all(axis=(1, 2, 3)), ~known)
+    if looks:
+        assert np.abs(window.bands[known]).max() < 0.6
+    if looks == 1:
+        np.testing.assert_allclose(
+            window.bands[known], np.broadcast_to(truth, window.bands[known].shape), atol=0.05
+        )
+
+
+@SAME
+@CAUSAL
+def test_the_same_again(same_date: bool, causal: bool) -> None:
+    of = scene(6)
+    how = {"same_date": same_date, "causal": causal}
+    same(of.fill(daily(of), **how), of.fill(daily(of), **how))
+
+
+@SAME
+@CAUSAL
+def test_engines_agree(same_date: bool, causal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = scene(7)
+    one = of.fill(daily(of), same_date=same_date, causal=causal)
+    monkeypatch.setattr(process, "compiled", lambda _: None)
+    two = of.fill(daily(of), same_date=same_date, causal=causal)
+    np.testing.assert_allclose(one.bands, two.bands, atol=2e-5)
+    np.testing.assert_array_equal(one.source, two.source)
+
+
+@SAME
+def test_memory_is_what_is_said(same_date: bool) -> None:
+    import tracemalloc
+
+    of = scene(8, looks=24, shape=(64, 64), bands=4)
+    targets, values = daily(of), of.values
+    how = {"days": of.days, "targets": targets, "origin": (0, 0), "causal": False}
+    fill_window(values[:3], of.valid[:3], **{**how, "days": of.days[:3]}, same_date=same_date)
+    tracemalloc.start()
+    fill_window(values, of.valid, **how, same_date=same_date)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    said = peak_bytes(
+        looks=24, bands=4, pixels=64**2, targets=len(targets), inside=64**2, deviations=True
+    )
+    assert peak < said < 3 * peak
