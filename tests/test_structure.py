@@ -51,7 +51,7 @@ OWNERS = {
     "numba": {"kernels"},
     "distributed": {"store", "models"},
 }
-AT_THE_TOP = {("kernels/loops.py", "numba"), ("models/unet.py", "torch")}
+AT_THE_TOP = {("kernels/loops.py", "numba"), ("models/gate.py", "torch"), ("models/unet.py", "torch")}
 """Files that are imported late themselves: decorators need their library at the top."""
 LATE = [
     "torch", "rasterio", "matplotlib", "lightgbm", "zarr", "numba", "distributed", "pystac",

@@ -10,10 +10,10 @@ import xarray as xr
 
 from s2cube.blocks import is_lazy
 from s2cube.errors import CubeError
-from s2cube.evaluate.filling_masks import MASKS, Looks, looks_of, trials
 from s2cube.evaluate.filling_methods import Contender, contenders
 from s2cube.evaluate.filling_scores import Piece, Shown, daily_pieces, floor_pieces, trial_pieces
 from s2cube.evaluate.filling_tables import summarize_gap_filling
+from s2cube.gapfill.hidden import MASKS, Looks, looks_of, trials
 
 if TYPE_CHECKING:
     import pandas as pd

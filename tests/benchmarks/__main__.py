@@ -89,7 +89,10 @@ def fill(_: argparse.Namespace) -> str:
     """Return the section on filling."""
     import bench_fill
 
-    return markdown(table("Filling gaps", bench_fill.rows()))
+    speeds = markdown(table("Filling gaps", bench_fill.rows()))
+    rates = bench_fill.rates()
+    print(f"\n{rates}")
+    return f"{speeds}\n\n{rates}"
 
 
 def masks(asked: argparse.Namespace) -> str:
