@@ -109,6 +109,13 @@ def accuracy(asked: argparse.Namespace) -> str:
     return told("Accuracy of filling", bench_accuracy, asked)
 
 
+def gpu(asked: argparse.Namespace) -> str:
+    """Return the section on devices."""
+    import bench_gpu
+
+    return told("GPU", bench_gpu, asked)
+
+
 def told(title: str, section: ModuleType, asked: argparse.Namespace) -> str:
     """Print the tables of a section that measures something else than speed, and return it."""
     left_out: list[str] = []
@@ -127,6 +134,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], str]] = {
     "Composites": composites,
     "Filling gaps": fill,
     "Accuracy of filling": accuracy,
+    "GPU": gpu,
     "Masks": masks,
 }
 

@@ -149,8 +149,8 @@ def without_peer(
     return [Row(name, peer, ours, xarray_linear, moved, "other work") for name, ours in work.items()]
 
 
-RATES = """Values a second: bands × pixels × days that one core makes of a window of 192 × 192 px with four
-bands and 57 looks of one year. *Boosted trees* are scikit-learn's `HistGradientBoostingRegressor`,
+RATES = """Values a second: bands × pixels × days that one core makes of a window of 192 × 192 px with
+four bands and 57 looks of one year. *Boosted trees* are scikit-learn's `HistGradientBoostingRegressor`,
 fitted for each date and band on the clear pixels of the date, with the straight line and the
 closest look of all bands as features: what `similar` does in closed form. (For context: the
 published code of CLEAR, which fills dates by classes and similar pixels, took 3,660 CPU-minutes for
