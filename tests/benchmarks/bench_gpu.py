@@ -13,9 +13,10 @@ from s2cube.gapfill.cells import MARGIN, PATCH
 from s2cube.models.run import network_of, run_network
 
 INTRO = """Million values (bands × pixels × days) a second of the gap-filling network, on {date}.
-*Arithmetic* is the network alone, on windows that are on the device already; *with copies* brings windows
-there in half precision and takes results back; *end to end* is `fill_gaps` on a cube in memory, experts and
-all, which run on the processor in either case. *Bus* is what copies alone would allow."""
+*Arithmetic* is the network alone, on windows that are on the device already; *with copies*
+brings windows there in half precision and takes results back; *end to end* is `fill_gaps` on
+a cube in memory, experts and all, which run on the processor in either case. *Bus* is what
+copies alone would allow."""
 PEERS = ()
 WINDOWS = 512
 Table = tuple[str, list[str], list[list[str]]]
@@ -61,7 +62,7 @@ def _row(device: str, name: str) -> list[str]:
     taken = best(arithmetic, lambda: run_network(half, spec, device=device), bus, whole)
     days = int(np.ptp(s2cube.schema.solar_days(cube))) + 1
     values = [WINDOWS * (PATCH - 2 * MARGIN) ** 2] * 3 + [2 * days * 128 * 128]
-    return [
-        name,
-        *(f"{count / seconds / 1e6:.3g}" for count, seconds in zip(values, taken, strict=True)),
-    ]
+    cells = [f"{count / seconds / 1e6:.3g}" for count, seconds in zip(values, taken, strict=True)]
+    if device == "cpu":
+        cells[2] = "-"  # nothing is copied
+    return [name, *cells]
