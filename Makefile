@@ -18,16 +18,16 @@ demo: $(VENV)/.demo  ## two gap-free years from real Sentinel-2 data, into demo-
 	$(BIN)/s2cube demo --out demo-output
 
 test: lint types  ## lint, formatting, types, and every test
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 coverage: $(VENV)/.test  ## every test, and which lines they reach; slower
-	$(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term
+	$(BIN)/python -m pytest -n auto --dist loadfile --cov --cov-report=term
 
 test-fast: $(VENV)/.test  ## the quick tests only
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not thorough"
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow and not thorough"
 
 test-thorough: $(VENV)/.test  ## before a release: tests that train networks, and ten times the examples
-	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n auto --dist loadgroup -m "thorough or not thorough"
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n auto --dist loadfile -m "thorough or not thorough"
 
 lint: $(VENV)/.test  ## ruff, rules and formatting
 	$(BIN)/ruff check .
