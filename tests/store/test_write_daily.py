@@ -16,6 +16,7 @@ from s2cube.kernels.counts import encode
 from s2cube.schema import Provenance, Status
 from s2cube.store import run
 from s2cube.store.ledger import Ledger
+from s2cube.store.target import open_target
 
 
 def test_comes_back_to_the_last_count(daily: xr.Dataset, tmp_path: Path) -> None:
@@ -126,10 +127,11 @@ def test_an_area_without_any_look_is_written_too(tmp_path: Path) -> None:
     report = nothing.s2.fill_gaps(freq="5D").s2.write_daily(tmp_path / "n.zarr", **PIECES)
     assert report.never_observed == 1
     # One such file appearing, or one with data vanishing, is noticed.
-    mark = next(iter(Ledger(store).marks().values()))
-    assert Ledger(store).holds(mark)
+    ledger = Ledger(open_target(store))
+    mark = next(iter(ledger.marks().values()))
+    assert ledger.holds(mark)
     (store / next(name for name, facts in mark.files.items() if facts)).unlink()
-    assert not Ledger(store).holds(mark)
+    assert not ledger.holds(mark)
 
 
 def test_other_settings_are_refused_and_nothing_is_lost(daily: xr.Dataset, tmp_path: Path) -> None:
@@ -225,8 +227,16 @@ def test_bad_input(daily: xr.Dataset, cube: xr.Dataset, tmp_path: Path) -> None:
         daily.s2.write_daily(tmp_path / "d.zarr", profile="wide")
     with pytest.raises(CubeError, match="above 0"):
         daily.s2.write_daily(tmp_path / "d.zarr", region_size=0)
-    with pytest.raises(StoreError, match="local folders, not at s3://"):
-        daily.s2.write_daily("s3://bucket/d.zarr")
+    with pytest.raises(StoreError, match=r"in folders and at s3://bucket/name .*, not at gs://"):
+        daily.s2.write_daily("gs://bucket/d.zarr")
+    with pytest.raises(StoreError, match="storage_options are for stores at s3://"):
+        daily.s2.write_daily(tmp_path / "d.zarr", storage_options={"region": "eu-central-1"})
+    for fraction in (-0.1, 1.5, "all", True):
+        with pytest.raises(CubeError, match="max_failed_fraction is a share"):
+            daily.s2.write_daily(tmp_path / "d.zarr", max_failed_fraction=fraction)
+    wrong = daily.assign(provenance=daily["provenance"].astype("i4"))
+    with pytest.raises(CubeError, match="'provenance' is int32, a filled cube holds uint8"):
+        wrong.s2.write_daily(tmp_path / "d.zarr")
     assert not list(tmp_path.iterdir())
 
 
@@ -234,7 +244,7 @@ def test_a_region_owns_whole_shards(daily: xr.Dataset, tmp_path: Path) -> None:
     from s2cube.plan import Region
 
     daily.s2.write_daily(tmp_path / "d.zarr", **PIECES)
-    ledger = Ledger(tmp_path / "d.zarr")
+    ledger = Ledger(open_target(tmp_path / "d.zarr"))
     layout = (ledger.attributes() or {})["s2cube"]["layout"]
     job = run.Job(ledger, layout, "token", Region(slice(0, 256), slice(100, 356)))
     with pytest.raises(StoreError, match="two owners of one shard"):
