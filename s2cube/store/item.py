@@ -1,7 +1,7 @@
 """The STAC item of a store, beside it: ``daily.zarr.item.json``."""
 
 import json
-from typing import Any
+from typing import Any, Final
 
 import xarray as xr
 
@@ -13,8 +13,10 @@ from s2cube.store.ledger import Ledger
 
 __all__ = ["put_item"]
 
-SUFFIX = ".item.json"
-HISTORY = "s2cube:history"
+SUFFIX: Final = ".item.json"
+ZARR: Final = "application/vnd+zarr"
+"""Media type of a Zarr store, as pystac has it."""
+HISTORY: Final = "s2cube:history"
 """The property by which an item is known to be ours."""
 
 
@@ -43,8 +45,6 @@ def item_of_store(name: str, cube: xr.Dataset) -> dict[str, Any]:
 
     It tells no time of making: the same work gives the same item.
     """
-    import pystac
-
     geobox = schema.geobox_of(cube)
     days = [str(day) for day in cube["time"].values[[0, -1]].astype("datetime64[D]")]
     located = geozarr_attrs(geobox)
@@ -57,20 +57,15 @@ def item_of_store(name: str, cube: xr.Dataset) -> dict[str, Any]:
     }
     item = item_of(name.removesuffix(".zarr") or name, geobox, None, properties)
     bands = [schema.BANDS[band] for band in schema.bands_of(cube)]
-    item.add_asset(
-        "data",
-        pystac.Asset(
-            f"./{name}",
-            media_type=pystac.MediaType.ZARR,
-            roles=["data"],
-            extra_fields={
-                "xarray:open_kwargs": {"engine": "zarr", "consolidated": True},
-                "eo:bands": [{"name": band.id, "common_name": band.common_name} for band in bands],
-                "raster:bands": [_raster(band.id) for band in bands],
-            },
-        ),
-    )
     made: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
+    made["assets"]["data"] = {
+        "href": f"./{name}",
+        "type": ZARR,
+        "roles": ["data"],
+        "xarray:open_kwargs": {"engine": "zarr", "consolidated": True},
+        "eo:bands": [{"name": band.id, "common_name": band.common_name} for band in bands],
+        "raster:bands": [_raster(band.id) for band in bands],
+    }
     return made
 
 
