@@ -1,6 +1,7 @@
 """``open_daily``: a store as a cube."""
 
 import ast
+import contextlib
 import hashlib
 import os
 import warnings
@@ -219,12 +220,10 @@ def _block_status(layout: Mapping[str, Any], status: Mapping[str, BlockStatus]) 
 
 def opened_from(cube: xr.Dataset) -> list[str]:
     """Return the stores that `cube` was opened from, as its history tells."""
-    lines = str(cube.attrs.get("history", "")).splitlines()
-    calls = [ast.parse(line, mode="eval").body for line in lines if line.startswith(f"{_VERB}(")]
-    return [
-        str(ast.literal_eval(word.value))
-        for call in calls
-        if isinstance(call, ast.Call)
-        for word in call.keywords
-        if word.arg == "store"
-    ]
+    found = []
+    for line in str(cube.attrs.get("history", "")).splitlines():
+        with contextlib.suppress(SyntaxError, ValueError):  # not a line of ours
+            call = ast.parse(line, mode="eval").body if line.startswith(f"{_VERB}(") else None
+            words = call.keywords if isinstance(call, ast.Call) else []
+            found += [str(ast.literal_eval(word.value)) for word in words if word.arg == "store"]
+    return found

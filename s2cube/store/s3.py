@@ -101,12 +101,7 @@ class S3Target(Target):
 
     def _ask(self, function: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
         """Ask the service; what is not there raises FileNotFoundError, all else StoreError."""
-        from obstore.exceptions import (
-            AlreadyExistsError,
-            BaseError,
-            NotSupportedError,
-            PreconditionError,
-        )
+        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
         try:
             return function(self._client, *arguments, **keywords)
@@ -114,7 +109,7 @@ class S3Target(Target):
             if "NoSuchBucket" not in str(error):
                 raise
             failure: Exception = error
-        except (AlreadyExistsError, NotSupportedError, PreconditionError):
+        except (AlreadyExistsError, PreconditionError):
             raise
         except (BaseError, OSError) as error:
             failure = error
@@ -169,13 +164,13 @@ class S3Target(Target):
 
     def create(self, key: str, content: bytes) -> bool:  # noqa: D102
         import obstore
-        from obstore.exceptions import AlreadyExistsError, NotSupportedError
+        from obstore.exceptions import AlreadyExistsError
 
         try:
             self._put(obstore.put, self._key(key), content, mode="create")
         except AlreadyExistsError:
             return False
-        except NotSupportedError:  # a service without conditions: at worst, two do the same work
+        except NotImplementedError:  # a service without conditions: at worst, two do the same work
             if self.get(key) is not None:
                 return False
             self.put(key, content)
@@ -183,7 +178,7 @@ class S3Target(Target):
 
     def swap(self, key: str, seen: bytes, content: bytes) -> bool:  # noqa: D102
         import obstore
-        from obstore.exceptions import NotSupportedError, PreconditionError
+        from obstore.exceptions import PreconditionError
 
         def tagged(client: Any, path: str) -> tuple[bytes, str | None]:
             found = obstore.get(client, path)
@@ -196,7 +191,7 @@ class S3Target(Target):
             self._put(obstore.put, self._key(key), content, mode={"e_tag": tag})
         except (FileNotFoundError, PreconditionError):
             return False
-        except NotSupportedError:
+        except NotImplementedError:
             self.put(key, content)
         return True
 

@@ -22,7 +22,7 @@ from s2cube.errors import StoreError, StoreMismatchError, UnfinishedStoreError
 from s2cube.store import run
 from s2cube.store.layout import shards_in
 from s2cube.store.ledger import Ledger
-from s2cube.store.target import open_target
+from s2cube.store.target import LocalTarget, open_target
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, regions: int, error: BaseException) -> None:
@@ -289,3 +289,29 @@ def test_killed_at_any_instant_it_resumes_to_the_same_store(tmp_path: Path) -> N
         assert set(found) == set(expected)
         assert found == expected
     assert killed >= 2, "the machine was too quick: nothing was tested"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
+@pytest.mark.parametrize("nth", [1, 2, 7, 12, 18, 24])
+def test_whichever_write_fails_it_is_told_and_a_rerun_finishes(
+    small: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int, number: int
+) -> None:
+    """Disk full, read-only, no permission, at the nth file: metadata, shards, marks, ledger, root."""
+    store = tmp_path / "d.zarr"
+    real, done = LocalTarget.put, []
+
+    def put(self: LocalTarget, key: str, content: Any, **how: Any) -> None:
+        done.append(key)
+        if len(done) >= nth:
+            raise OSError(number, os.strerror(number), key)
+        real(self, key, content, **how)
+
+    monkeypatch.setattr(LocalTarget, "put", put)
+    with pytest.raises(StoreError, match=rf"could not be written.*{os.strerror(number)}"):
+        small.s2.write_daily(store, **PIECES)
+    monkeypatch.undo()
+    with pytest.raises(StoreError):
+        s2cube.open_daily(store)
+    assert small.s2.write_daily(store, **PIECES).days == small.sizes["time"]
+    assert s2cube.verify(store, progress=False).ok
+    assert not (tmp_path / "d.zarr.s2cube").exists()

@@ -13,6 +13,7 @@ from s2cube.errors import CubeError, StoreError, UnfinishedStoreError
 from s2cube.schema import Provenance
 from s2cube.store import run
 from s2cube.store.ledger import BlockStatus
+from s2cube.store.read import opened_from
 
 SECOND = "y0-300_x512-520"
 
@@ -125,6 +126,11 @@ def test_half_widths_come_back(tmp_path: Path) -> None:
     assert back["B04_uncertainty95"].values[0, 0, 1] == np.float32(4.25)
     plain = xr.open_zarr(tmp_path / "d.zarr")
     np.testing.assert_allclose(plain["B04_uncertainty95"].values, back["B04_uncertainty95"].values)
+
+
+def test_any_history_will_do(small: xr.Dataset, tmp_path: Path) -> None:
+    odd = "open_daily(store=\nopen_daily(store='a' + 'b')\nopen_daily(1)\nopen_daily(store='it\\'s')"
+    assert opened_from(small.assign_attrs(history=odd)) == ["it's"]
 
 
 def test_bad_words(tmp_path: Path) -> None:

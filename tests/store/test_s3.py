@@ -176,6 +176,17 @@ def test_what_is_no_address_is_told(
     assert "pass" not in str(caught.value).replace("password", "")
 
 
+def test_a_service_without_conditions(small: xr.Dataset, s3: str) -> None:
+    """Claims are then put as they come; one writer loses nothing by it."""
+    how = {**PIECES, "storage_options": {"conditional_put": "disabled"}}
+    assert small.s2.write_daily(f"{s3}/d.zarr", **how).written == 2
+    target = open_target(s3, how["storage_options"])
+    assert target.create("claim", b"1")
+    assert not target.create("claim", b"2")
+    assert target.swap("claim", b"1", b"2")
+    assert target.get("claim") == b"2"
+
+
 KILLED = """
 import sys
 import s2cube
