@@ -40,7 +40,7 @@ from s2cube.sources import (
     save_items,
     search,
 )
-from s2cube.store import WriteReport, open_daily, write_daily
+from s2cube.store import VerifyReport, WriteReport, open_daily, verify, write_daily
 
 __version__ = "0.1.0"
 
@@ -53,6 +53,7 @@ __all__ = [
     "Profile",
     "S2Accessor",
     "Signed",
+    "VerifyReport",
     "WriteReport",
     "__version__",
     "as_cube",
@@ -91,6 +92,7 @@ __all__ = [
     "summarize_gap_filling",
     "testing",
     "validate",
+    "verify",
     "write_cogs",
     "write_daily",
 ]

@@ -50,8 +50,12 @@ OWNERS = {
     "matplotlib": {"plot", "report", "demo"},
     "numba": {"kernels"},
     "distributed": {"store", "models"},
+    "obstore": {"store"},
 }
-AT_THE_TOP = {("kernels/loops.py", "numba"), ("models/gate.py", "torch"), ("models/unet.py", "torch")}
+AT_THE_TOP = {
+    ("kernels/loops.py", "numba"), ("models/gate.py", "torch"), ("models/unet.py", "torch"),
+    ("store/bridge.py", "zarr"),
+}  # fmt: skip
 """Files that are imported late themselves: decorators need their library at the top."""
 LATE = [
     "torch", "rasterio", "matplotlib", "lightgbm", "zarr", "numba", "distributed", "pystac",

@@ -1,6 +1,6 @@
 """Counts and reflectance: decoding what sources hold, encoding what stores hold."""
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from s2cube.schema import NODATA, SCALE, Status
 
 __all__ = [
+    "NODATA_UNSIGNED",
     "SATURATED",
     "clamped",
     "decode",
@@ -22,6 +23,8 @@ SATURATED: Final = 65535
 """ESA's special value for a saturated pixel."""
 LIMIT: Final = 32767
 """The largest count on disk, either sign."""
+NODATA_UNSIGNED: Final = 65535
+"""Missing on disk in ``uint16``."""
 
 
 _WIDER: Final = {"uint8": "int16", "int8": "int16", "int16": "int32", "uint16": "int32"}
@@ -177,16 +180,29 @@ def look_status(
     return status
 
 
-def encode(values: NDArray[np.float32]) -> NDArray[np.int16]:
-    """Turn reflectance into the counts on disk: ``int16``, 1e-4 a count, missing is -32768.
+def encode(values: NDArray[np.float32], *, unsigned: bool = False) -> NDArray[Any]:
+    """Turn reflectance into the counts on disk, 1e-4 a count.
 
-    Rounds half to even. What lies outside ±3.2767 is clamped, never wrapped: ±inf too.
+    Parameters
+    ----------
+    values
+        Reflectance, or with `unsigned` what is never negative, such as half-widths of intervals.
+    unsigned
+        Whether counts are ``uint16`` (missing 65535) rather than ``int16`` (missing -32768).
+
+    Notes
+    -----
+    Rounds half to even. What lies outside ±3.2767 (0 to 6.5534) is clamped, never wrapped: ±inf too.
     """
+    low, high = _limits(unsigned)
     counts = _unclamped(values)
-    np.clip(counts, -LIMIT, LIMIT, out=counts)
-    counts[np.isnan(counts)] = NODATA
-    encoded: NDArray[np.int16] = counts.astype(np.int16)
-    return encoded
+    np.clip(counts, low, high, out=counts)
+    counts[np.isnan(counts)] = NODATA_UNSIGNED if unsigned else NODATA
+    return counts.astype(np.uint16 if unsigned else np.int16)
+
+
+def _limits(unsigned: bool) -> tuple[int, int]:
+    return (0, NODATA_UNSIGNED - 1) if unsigned else (-LIMIT, LIMIT)
 
 
 def _unclamped(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -195,7 +211,9 @@ def _unclamped(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return counts
 
 
-def clamped(values: NDArray[np.float32]) -> int:
+def clamped(values: NDArray[np.float32], *, unsigned: bool = False) -> int:
     """Return how many of `values` :func:`encode` clamps."""
+    low, high = _limits(unsigned)
+    counts = _unclamped(values)
     with np.errstate(invalid="ignore"):
-        return int((np.abs(_unclamped(values)) > LIMIT).sum())
+        return int(((counts < low) | (counts > high)).sum())

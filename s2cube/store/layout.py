@@ -4,6 +4,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -11,6 +12,8 @@ import xarray as xr
 
 from s2cube import schema
 from s2cube.errors import CubeError
+from s2cube.gapfill.intervals import NAMES, name_of
+from s2cube.kernels.counts import NODATA_UNSIGNED
 from s2cube.plan import Region
 from s2cube.schema import (
     CLEAR_AGE,
@@ -21,14 +24,20 @@ from s2cube.schema import (
     SCALE,
     Provenance,
 )
+from s2cube.store.geozarr import geozarr_attrs
 from s2cube.store.ledger import LEDGER
 
 __all__ = [
     "ATTRIBUTE",
     "FORMAT",
+    "Encoding",
     "Profile",
+    "encoding_of",
+    "files_of",
     "layout_of",
     "recipe_of",
+    "region_holding",
+    "regions_in",
     "shard_of",
     "shards_in",
     "skeleton",
@@ -48,9 +57,52 @@ _SHAPES: Final[Mapping[str, tuple[tuple[int, int, int], tuple[int, int, int]]]] 
 }
 """Chunk and shard by profile, (time, y, x)."""
 
-# Values of a pixel that nobody wrote. `fill_value` is Zarr's; without a CF `_FillValue` beside it,
-# xarray leaves the integers as they are on reading, which flags and ages need.
-FILL: Final = {PROVENANCE: int(Provenance.NEVER_OBSERVED), CLEAR_AGE: NO_AGE, FAILED_LOOKS: 0}
+
+@dataclass(frozen=True)
+class Encoding:
+    """How a variable is on disk."""
+
+    dtype: str
+    fill: int
+    """Zarr's value of a pixel that nobody wrote; where it is scaled, also CF's ``_FillValue``. Without
+    that xarray leaves integers as they are on reading, which flags and ages need."""
+    scaled: bool = False
+    """Whether counts of 1e-4 stand for float32."""
+
+
+_BAND: Final = Encoding("int16", NODATA, scaled=True)
+_INTERVAL: Final = Encoding("uint16", NODATA_UNSIGNED, scaled=True)
+"""Half-widths of intervals: never negative, and the wide ones are wider than ±3.2767."""
+_KEPT: Final = {
+    PROVENANCE: Encoding("uint8", int(Provenance.NEVER_OBSERVED)),
+    CLEAR_AGE: Encoding("int16", NO_AGE),
+    FAILED_LOOKS: Encoding("uint16", 0),
+}
+"""Variables that are kept as they are."""
+
+
+def encoding_of(name: str) -> Encoding:
+    """Return the encoding of a variable of a store."""
+    if name in schema.BANDS:
+        return _BAND
+    return _KEPT.get(name, _INTERVAL)
+
+
+def _names_in(cube: xr.Dataset) -> list[str]:
+    """Return the variables of a filled cube that are written."""
+    bands = schema.bands_of(cube)
+    intervals = [name_of(band, level) for band in bands for level in NAMES]
+    names = [*bands, *(name for name in (*intervals, *_KEPT) if name in cube)]
+    for name in names:
+        wanted = "float32" if encoding_of(name).scaled else encoding_of(name).dtype
+        if str(cube[name].dtype) != wanted:
+            raise CubeError(
+                f"{name!r} is {cube[name].dtype}, a filled cube holds {wanted}: what changed it after "
+                "fill_gaps()?"
+            )
+        if cube[name].dims not in (schema.DIMS, schema.DIMS[1:]):
+            raise CubeError(f"{name!r} has dimensions {cube[name].dims}, a filled cube {schema.DIMS}.")
+    return names
 
 
 def layout_of(cube: xr.Dataset, profile: Profile) -> dict[str, Any]:
@@ -64,7 +116,7 @@ def layout_of(cube: xr.Dataset, profile: Profile) -> dict[str, Any]:
     # A shard no larger than the array needs: whole chunks, up to the profile's size.
     shards = [min(s // c * c, -(-n // c) * c) for s, c, n in zip(shard, chunks, shape, strict=True)]
     days = cube["time"].values.astype("datetime64[D]").astype(np.int64)
-    kept = [*schema.bands_of(cube), *(name for name in FILL if name in cube)]
+    kept = _names_in(cube)
     return {
         "format": FORMAT,
         "crs": str(geobox.crs),
@@ -99,6 +151,35 @@ def shards_in(layout: Mapping[str, Any], name: str, region: Region) -> list[str]
     if layout["variables"][name] == 2:
         return [f"{name}/c/{step}" for step in steps]
     return [f"{name}/c/{t}/{step}" for t in range(-(-layout["shape"][0] // days)) for step in steps]
+
+
+def files_of(layout: Mapping[str, Any], region: Region) -> list[str]:
+    """Return all files of a region, by path within the store."""
+    return [file for name in layout["variables"] for file in shards_in(layout, name, region)]
+
+
+def regions_in(layout: Mapping[str, Any]) -> dict[str, Region]:
+    """Return the regions of a store, by id."""
+    (height, width), (down, right) = layout["shape"][1:], layout["region"]
+    regions = [
+        Region(slice(y, min(y + down, height)), slice(x, min(x + right, width)))
+        for y in range(0, height, down)
+        for x in range(0, width, right)
+    ]
+    return {region.id: region for region in regions}
+
+
+def region_holding(layout: Mapping[str, Any], file: str) -> str | None:
+    """Return the id of the region that a file belongs to; None for metadata and coordinates."""
+    name, *place = file.split("/")
+    if name not in layout["variables"] or place[:1] != ["c"]:
+        return None
+    sides = []
+    axes = zip(place[-2:], layout["shards"][1:], layout["region"], layout["shape"][1:], strict=True)
+    for index, shard, side, length in axes:
+        start = int(index) * shard // side * side
+        sides.append(slice(start, min(start + side, length)))
+    return Region(*sides).id
 
 
 def recipe_of(cube: xr.Dataset, names: Mapping[str, int]) -> dict[str, str]:
@@ -137,19 +218,22 @@ def skeleton(
     encoding: dict[str, dict[str, Any]] = {}
     # The last codec guards every chunk: a shard's own checksum covers only its index.
     compressors = [BloscCodec(cname="zstd", clevel=3, shuffle="bitshuffle"), Crc32cCodec()]
+    located = geozarr_attrs(schema.geobox_of(cube))
     for name, dims in layout["variables"].items():
+        held = encoding_of(name)
         zeros = da.zeros(tuple(layout["shape"][-dims:]), chunks=-1, dtype=cube[name].dtype)
-        empty[name] = cube[name].variable.copy(data=zeros)
-        empty[name].encoding = {}
+        attrs = {**cube[name].attrs, **located}
+        empty[name] = xr.Variable(schema.DIMS[-dims:], zeros, attrs)
         encoding[name] = {
             "chunks": tuple(layout["chunks"][-dims:]),
             "shards": shard_of(layout, name),
             "compressors": compressors,
             "grid_mapping": schema.SPATIAL_REF,
-            "fill_value": FILL.get(name, NODATA),
+            "fill_value": held.fill,
         }
-        if name in schema.BANDS:
-            encoding[name] |= {"dtype": "int16", "scale_factor": SCALE, "_FillValue": np.int16(NODATA)}
+        if held.scaled:
+            missing = np.dtype(held.dtype).type(held.fill)
+            encoding[name] |= {"dtype": held.dtype, "scale_factor": SCALE, "_FillValue": missing}
     days = (layout["shape"][0],)
     encoding["time"] = {"units": "days since 1970-01-01", "dtype": "int32", "chunks": days}
     coords = {name: cube.coords[name].variable for name in ("time", "y", "x", schema.SPATIAL_REF)}
@@ -158,17 +242,18 @@ def skeleton(
         for name in ("sensor", "processing_level")
         if name in cube.coords
     }
-    attrs = {
+    root = {
         "Conventions": "CF-1.11",
         "history": recipe["history"],
         **words,
+        **located,
         # So that a plain xarray.open_zarr() finds the CRS without decode_coords="all".
         "coordinates": schema.SPATIAL_REF,
         ATTRIBUTE: {"layout": dict(layout), "recipe": dict(recipe)},
     }
     memory: dict[str, Any] = {}
     target = zarr.storage.MemoryStore(memory)
-    xr.Dataset(empty, coords, attrs).to_zarr(
+    xr.Dataset(empty, coords, root).to_zarr(
         target, mode="w", compute=False, zarr_format=3, consolidated=False, encoding=encoding
     )
     group = zarr.open_group(target, mode="r+")

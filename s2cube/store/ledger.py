@@ -1,262 +1,311 @@
-"""The ledger: what is on disk for sure.
+"""The ledger: what is there for sure.
 
 While a store is being written, ``<store>.s2cube/`` beside it holds the future root and one mark a
-region, each put after the region's bytes have reached the disk. On publication the marks move into
-the store's own ``ledger/`` group, and the root is put last: an unfinished store does not open.
+region, each put after the region's files have settled. On publication the marks move into the store's
+own ``ledger/`` group, and the root is put last: an unfinished store does not open.
 """
 
-import contextlib
 import json
-import os
-import shutil
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from enum import IntEnum
 from typing import Any, Final
 
 from s2cube.errors import StoreError
+from s2cube.store.target import Target, is_safe
 
-__all__ = ["LEDGER", "Ledger", "Mark"]
+__all__ = ["LEDGER", "BlockStatus", "Facts", "Ledger", "Mark"]
 
 LEDGER: Final = "ledger"
 """Name of the subgroup of a store that holds the marks, and that tells our stores from others."""
+OBJECTS: Final = "objects"
+"""Name of the group's attribute with size and CRC-32 of metadata and coordinates."""
+ROOT: Final = "zarr.json"
+GROUP: Final = f"{LEDGER}/zarr.json"
+WAITING: Final = "root.json"
+
+Facts = tuple[int, int]
+"""Size and CRC-32 of a file."""
+
+
+class BlockStatus(IntEnum):
+    """What a store holds of a region."""
+
+    WRITTEN = 0
+    NO_DATA = 1
+    """Written, and no band has a value there."""
+    FAILED = 2
+    MISSING = 3
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One region is on disk."""
+    """What is known of one region: it is there, or it failed."""
 
     region: str
     recipe: str
     """Token of what made it."""
-    files: Mapping[str, tuple[int, int] | None]
+    files: Mapping[str, Facts | None]
     """Size and CRC-32 of every file, by path within the store; None where there is nothing but fill,
     of which Zarr keeps no file."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Values by provenance, looks that could not be read, values clamped on encoding."""
     version: str = ""
     """Of s2cube; recorded, never compared."""
+    status: BlockStatus = BlockStatus.WRITTEN
+    error: str = ""
+    """Why it failed."""
+    items: tuple[str, ...] = ()
+    """Ids of the items it was made of, where they are known."""
+
+    @classmethod
+    def of_failure(cls, region: str, recipe: str, error: str, version: str) -> "Mark":
+        """Return the mark of a region that could not be computed or written."""
+        return cls(region, recipe, {}, {}, version, BlockStatus.FAILED, error)
+
+    @property
+    def there(self) -> bool:
+        """Whether the region's files are to be there."""
+        return self.status in (BlockStatus.WRITTEN, BlockStatus.NO_DATA)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the mark as plain JSON."""
+        return {**asdict(self), "status": self.status.name.lower()}
 
     @classmethod
     def parse(cls, content: Any) -> "Mark | None":
-        """Return the mark that JSON holds, None where it is damaged: its region is then redone."""
+        """Return the mark that JSON holds, None where it is damaged: its region is then redone.
+
+        One whose files lie elsewhere than in the store is forged, and none.
+        """
         try:
             files = {
                 str(name): None if facts is None else (int(facts[0]), int(facts[1]))
                 for name, facts in content["files"].items()
             }
-            counts = {str(name): int(value) for name, value in content["counts"].items()}
+            if not all(map(is_safe, files)) or not is_safe(content["region"]):
+                return None
             return cls(
-                str(content["region"]), str(content["recipe"]), files, counts, str(content["version"])
+                content["region"],
+                str(content["recipe"]),
+                files,
+                {str(name): int(value) for name, value in content["counts"].items()},
+                str(content["version"]),
+                BlockStatus[str(content.get("status", "written")).upper()],
+                str(content.get("error", "")),
+                tuple(map(str, content.get("items", ()))),
             )
         except (KeyError, TypeError, ValueError, AttributeError, IndexError):
             return None
 
 
-def put(path: Path, content: bytes) -> None:
-    """Put a file so that it is there whole or not at all, and stays there when power fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+def _json(content: bytes | None) -> Any:
+    """Return what JSON says, None where there is none or it is damaged."""
     try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open folders, and needs no such call
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _json(path: Path) -> Any:
-    """Return what a JSON file holds, None where there is none or it is damaged."""
-    try:
-        return json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None if content is None else json.loads(content)
+    except ValueError:
         return None
+
+
+def _parsed(marks: Iterable[Any]) -> dict[str, Mark]:
+    """Return what is sound of marks in JSON, by region; the last of several counts."""
+    found = (Mark.parse(mark) for mark in marks)
+    return {mark.region: mark for mark in found if mark is not None}
+
+
+def _dumped(content: Any) -> bytes:
+    return json.dumps(content).encode()
 
 
 @dataclass(frozen=True)
 class Ledger:
     """The ledger of the store at `store`."""
 
-    store: Path
+    store: Target
 
     @property
-    def folder(self) -> Path:
-        """Where marks and the future root are while the store is unfinished."""
-        return self.store.with_name(f"{self.store.name}.s2cube")
+    def work(self) -> Target:
+        """Where marks, claims and the future root are while the store is unfinished."""
+        return self.store.beside(".s2cube")
 
     @property
-    def replaced(self) -> Path:
+    def replaced(self) -> Target:
         """Where the store that is being overwritten waits until the new one is finished."""
-        return self.folder / "replaced"
-
-    @property
-    def _root(self) -> Path:
-        return self.store / "zarr.json"
-
-    @property
-    def _waiting(self) -> Path:
-        return self.folder / "root.json"
-
-    @property
-    def _group(self) -> Path:
-        return self.store / LEDGER / "zarr.json"
+        return self.store.beside(".s2cube/replaced")
 
     @property
     def published(self) -> bool:
         """Whether the store is finished."""
-        return self._root.exists()
+        return self.store.size(ROOT) is not None
+
+    def _group(self) -> dict[str, Any] | None:
+        """Return the attributes of the ledger's group."""
+        content = _json(self.store.get(GROUP))
+        attributes = content.get("attributes") if isinstance(content, dict) else None
+        return attributes if isinstance(attributes, dict) else None
 
     @property
     def ours(self) -> bool:
         """Whether a store that we have begun or finished is there; what others made has no ledger."""
-        content = _json(self._group)
-        return isinstance(content, dict) and LEDGER in content.get("attributes", {})
+        return LEDGER in (self._group() or {})
 
-    @property
-    def vacant(self) -> bool:
-        """Whether there is nothing at the store's path that could be lost."""
-        if not os.path.lexists(self.store):
-            return True
-        return self.store.is_dir() and not any(self.store.iterdir())
+    def root(self) -> bytes | None:
+        """Return the root, or the future one; None where there is neither."""
+        return self.store.get(ROOT) or self.work.get(WAITING)
 
     def attributes(self) -> dict[str, Any] | None:
-        """Return the attributes of the root, or of the future one; None where there is neither."""
-        content = _json(self._root if self.published else self._waiting)
+        """Return the attributes of the root, or of the future one; None where they cannot be had."""
+        content = _json(self.root())
         attributes = content.get("attributes") if isinstance(content, dict) else None
         return attributes if isinstance(attributes, dict) else None
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
-        """Keep other runs on this machine out; a run that dies lets go of it.
+    def begin(self, objects: Mapping[str, bytes], root: bytes) -> None:
+        """Put the arrays' metadata and coordinates, then the future root. Marks stay."""
+        self.store.delete([ROOT])  # a damaged one
+        facts = {name: _facts(content) for name, content in objects.items() if name != GROUP}
+        group = _json(objects[GROUP])
+        marks = (self._group() or {}).get(LEDGER, [])
+        group["attributes"] = {LEDGER: marks, OBJECTS: {**facts, ROOT: _facts(root)}}
+        # The ledger first: from now on this store is known to be ours.
+        self.store.put(GROUP, _dumped(group))
+        for name in facts:
+            self.store.put(name, objects[name])
+        self.work.put(WAITING, root)
+
+    def objects(self) -> dict[str, Facts]:
+        """Return size and CRC-32 of metadata and coordinates, by path within the store."""
+        try:
+            found = (self._group() or {})[OBJECTS].items()
+            facts = {str(name): (int(one[0]), int(one[1])) for name, one in found}
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+            return {}
+        return facts if all(map(is_safe, facts)) else {}
+
+    def has_objects(self, arrays: Iterable[str]) -> bool:
+        """Return whether metadata and coordinates are all there, with their sizes."""
+        known = {name: facts[0] for name, facts in self.objects().items() if name != ROOT}
+        names = [*known, *(f"{array}/zarr.json" for array in arrays)]
+        sizes = self.store.sizes_of(dict.fromkeys(names))
+        return all(size is not None and known.get(name, size) == size for name, size in sizes.items())
+
+    def set_aside(self) -> None:
+        """Move the store that is there out of the way; it is deleted when its successor is finished."""
+        self.work.delete([*(key for key in self.work.sizes("marks/")), WAITING])
+        # Of several that were replaced in a row, the one that was finished is worth keeping.
+        if self.published or self.replaced.vacant:
+            self.replaced.delete_tree()
+            if self.store.carry_to(self.replaced):
+                return
+        # Metadata first, so that half of it is not taken for a store; the ledger last, by which it is
+        # known to be ours.
+        files = sorted(self.store.sizes(), key=lambda name: (not name.endswith(ROOT), name))
+        self.store.delete(name for name in files if name != GROUP)
+        self.store.delete_tree()
+
+    def reopen(self) -> None:
+        """Take the root of a finished store away before parts of it are redone."""
+        root = self.store.get(ROOT)
+        if root is not None:
+            self.work.put(WAITING, root)
+            self.store.delete([ROOT])
+
+    def marks(self) -> dict[str, Mark]:
+        """Return the marks by region, those of a finished store included."""
+        group = (self._group() or {}).get(LEDGER, [])
+        fresh = self.work.get_all(key for key in self.work.sizes("marks/") if key.endswith(".json"))
+        return _parsed([*(group if isinstance(group, list) else []), *map(_json, fresh.values())])
+
+    def marks_of(self, regions: Iterable[str]) -> dict[str, Mark]:
+        """Return the marks of some regions, for one who waits for them."""
+        keys = {_mark_key(region): region for region in regions}
+        asked = (
+            list(keys) if len(keys) == 1 else [key for key in self.work.sizes("marks/") if key in keys]
+        )
+        found = _parsed(map(_json, self.work.get_all(asked).values()))
+        if len(found) < len(keys) and self.published:  # then they have moved there
+            return {name: mark for name, mark in self.marks().items() if _mark_key(name) in keys}
+        return found
+
+    def holds(self, mark: Mark, sizes: Mapping[str, int | None] | None = None) -> bool:
+        """Return whether every file of `mark` is there with its size.
+
+        Parameters
+        ----------
+        mark
+            Of a region that is written.
+        sizes
+            Of all files of the store; asked for where not given.
+        """
+        there = self.store.sizes_of(mark.files) if sizes is None else sizes
+        return all(
+            there.get(name) == (facts[0] if facts else None) for name, facts in mark.files.items()
+        )
+
+    def mark(self, mark: Mark) -> Mark:
+        """Make sure that the files of a region are there for good, then put its mark.
 
         Raises
         ------
         StoreError
-            Another run is writing this store.
+            A file is not there any more, or has another size.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with open(self.folder / "lock", "wb") as file:
-            if os.name != "nt":
-                import fcntl
-
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise StoreError(
-                        f"Another run is writing {self.store}: wait for it, or choose another path."
-                    ) from None
-            try:
-                yield
-            finally:
-                with contextlib.suppress(OSError):
-                    (self.folder / "lock").unlink()
-                    self.folder.rmdir()  # unless something is left to resume from
-
-    def begin(self, objects: Mapping[str, bytes], root: bytes) -> None:
-        """Put the arrays' metadata and coordinates, then the future root."""
-        self._root.unlink(missing_ok=True)  # a damaged one
-        # The ledger first: from now on this folder is known to be ours.
-        for name in sorted(objects, key=lambda name: not name.startswith(LEDGER)):
-            put(self.store / name, objects[name])
-        put(self._waiting, root)
-
-    def set_aside(self) -> None:
-        """Move the store that is there out of the way; it is deleted when its successor is finished."""
-        shutil.rmtree(self.folder / "marks", ignore_errors=True)
-        self._waiting.unlink(missing_ok=True)
-        # Of several that were replaced in a row, the one that was finished is worth keeping.
-        if self.published or not self.replaced.exists():
-            shutil.rmtree(self.replaced, ignore_errors=True)
-            os.replace(self.store, self.replaced)
-        else:
-            shutil.rmtree(self.store)
-
-    def reopen(self) -> None:
-        """Take the root of a finished store away before parts of it are redone."""
-        if self.published:
-            put(self._waiting, self._root.read_bytes())
-            self._root.unlink()
-            _sync_folder(self.store)
-
-    def marks(self) -> dict[str, Mark]:
-        """Return the marks by region, those of a finished store included."""
-        group = _json(self._group) or {}
-        found = list(group.get("attributes", {}).get(LEDGER, []))
-        found += [_json(path) for path in sorted(self.folder.glob("marks/*.json"))]
-        marks = [mark for mark in map(Mark.parse, found) if mark is not None]
-        return {mark.region: mark for mark in marks}
-
-    def holds(self, mark: Mark) -> bool:
-        """Return whether every file of `mark` is there with its size."""
-        for name, facts in mark.files.items():
-            path = self.store / name
-            size = path.stat().st_size if path.is_file() else None
-            if size != (facts[0] if facts else None):
-                return False
-        return True
-
-    def clear(self, files: Iterable[str]) -> None:
-        """Remove what an interrupted or damaged run has left of a region.
-
-        Zarr would read a shard at the array's edge before it writes it, and fail on a torn one. It
-        writes under a temporary name first, which a killed run leaves behind.
-        """
-        for name in files:
-            path = self.store / name
-            path.unlink(missing_ok=True)
-            for partial in path.parent.glob(f"{path.name}.*.partial"):
-                partial.unlink(missing_ok=True)
-
-    def mark(self, region: str, files: Mapping[str, bool], **facts: Any) -> Mark:
-        """Bring the files of a region to the disk for good, then put its mark.
-
-        `files` says of each whether there are data in it. Zarr keeps no file of a shard at the
-        array's edge that holds only fill; that one with data is missing is an error.
-        """
-        sums: dict[str, tuple[int, int] | None] = {}
-        folders = set()
-        for name, has_data in files.items():
-            path = self.store / name
-            if not path.exists():
-                if has_data:
-                    raise StoreError(
-                        f"{path} was written and is gone: does another program delete here?"
-                    )
-                sums[name] = None
-                continue
-            with open(path, "rb") as file:
-                content = file.read()
-                os.fsync(file.fileno())
-            sums[name] = (len(content), zlib.crc32(content))
-            folders.add(path.parent)
-        for folder in sorted(folders):
-            _sync_folder(folder)
-        mark = Mark(region=region, files=sums, **facts)
-        put(self.folder / "marks" / f"{region}.json", json.dumps(asdict(mark)).encode())
+        self.store.settle(name for name, facts in mark.files.items() if facts)
+        if not self.holds(mark):
+            raise StoreError(
+                f"Region {mark.region} of {self.store.name} was written and is gone, or has changed: "
+                "does another program write or delete here?"
+            )
+        self.work.put(_mark_key(mark.region), _dumped(mark.as_json()))
         return mark
 
-    def publish(self, marks: Iterable[Mark]) -> None:
-        """Move the marks into the store, put its root last, and clear the work folder away."""
-        for depth in ("", "*/"):
-            for partial in self.store.glob(f"{depth}.*.partial"):  # of put(), in a killed run
-                partial.unlink(missing_ok=True)
-        group = json.loads(self._group.read_bytes())
-        group["attributes"][LEDGER] = [asdict(mark) for mark in marks]
-        put(self._group, json.dumps(group).encode())
-        if self._waiting.exists():
-            put(self._root, self._waiting.read_bytes())
-        shutil.rmtree(self.folder, ignore_errors=True)
+    def forget(self, regions: Iterable[str], objects: Iterable[str] = ()) -> None:
+        """Take marks away, so that their regions are redone; delete metadata that is damaged."""
+        regions, objects = set(regions), list(objects)
+        self.work.delete([_mark_key(region) for region in regions])
+        content = _json(self.store.get(GROUP))
+        kept = [
+            mark
+            for mark in content["attributes"][LEDGER]
+            if not isinstance(mark, dict) or mark.get("region") not in regions
+        ]
+        if len(kept) < len(content["attributes"][LEDGER]):
+            content["attributes"][LEDGER] = kept
+            self.store.put(GROUP, _dumped(content))
+        self.store.delete([name for name in objects if name != ROOT])
+        if ROOT in objects:
+            self.store.delete([ROOT])
+            self.work.delete([WAITING])
+
+    def publish(self, marks: Iterable[Mark], failed: Iterable[str]) -> None:
+        """Move the marks into the store, and put its root last.
+
+        Parameters
+        ----------
+        marks
+            Of all regions.
+        failed
+            Files of regions that failed: what is there of them is deleted, so that nothing is left but
+            fill.
+        """
+        self.store.sweep()
+        self.store.delete(failed)
+        content = _json(self.store.get(GROUP))
+        content["attributes"][LEDGER] = [mark.as_json() for mark in marks]
+        self.store.put(GROUP, _dumped(content))
+        if (root := self.work.get(WAITING)) is not None:
+            self.store.put(ROOT, root)
+
+    def clear(self) -> None:
+        """Remove what only an unfinished store needs; others who are at work keep their claims."""
+        self.work.delete([*self.work.sizes("marks/"), WAITING])
+        self.replaced.delete_tree()
+        self.work.tidy()
+
+
+def _facts(content: bytes) -> Facts:
+    return len(content), zlib.crc32(content)
+
+
+def _mark_key(region: str) -> str:
+    return f"marks/{region}.json"

@@ -1,33 +1,55 @@
-"""``open_daily``: a finished store as a cube."""
+"""``open_daily``: a store as a cube."""
 
 import ast
+import contextlib
+import hashlib
 import os
-import re
-from collections.abc import Hashable
-from pathlib import Path
-from typing import Any, Final
+import warnings
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
 
+import numpy as np
 import xarray as xr
 
 from s2cube import schema
-from s2cube.errors import StoreError, UnfinishedStoreError
+from s2cube.errors import CubeError, StoreError, UnfinishedStoreError
 from s2cube.harmonize import reflectance
-from s2cube.schema import NODATA, SCALE
-from s2cube.store.layout import ATTRIBUTE, FORMAT
-from s2cube.store.ledger import Ledger
+from s2cube.schema import SCALE
+from s2cube.store.geozarr import without_geozarr
+from s2cube.store.layout import ATTRIBUTE, FORMAT, encoding_of, region_holding, regions_in
+from s2cube.store.ledger import BlockStatus, Ledger, Mark
+from s2cube.store.report import listed
+from s2cube.store.target import open_target
 
-__all__ = ["local_path", "open_daily", "opened_from"]
+__all__ = ["BLOCK_STATUS", "known_store", "open_daily", "opened_from"]
 
 _VERB: Final = "open_daily"
+BLOCK_STATUS: Final = "block_status"
 
 
-def open_daily(store: str | os.PathLike[str]) -> xr.Dataset:
+def open_daily(
+    store: str | os.PathLike[str],
+    *,
+    partial: bool = False,
+    on_gaps: Literal["warn", "raise"] = "warn",
+    storage_options: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
     """Open a store that :func:`s2cube.write_daily` has finished, lazily.
 
     Parameters
     ----------
     store
-        Path of the store.
+        Its path, or ``s3://bucket/name``.
+    partial
+        Whether to open an unfinished store too. What is not written yet is missing, and the variable
+        ``block_status`` (uint8, dims ``(y, x)``) says of each pixel whether its region is ``written``,
+        has ``no_data``, ``failed`` or is ``missing``.
+    on_gaps
+        What to do where regions of a finished store have failed, or their marks were taken away:
+        ``"warn"`` or ``"raise"``. With `partial` nothing, ``block_status`` tells.
+    storage_options
+        For ``s3://``, as in :func:`s2cube.write_daily`.
 
     Returns
     -------
@@ -38,69 +60,170 @@ def open_daily(store: str | os.PathLike[str]) -> xr.Dataset:
     Raises
     ------
     UnfinishedStoreError
-        The store was begun and not finished; it says how much there is.
+        The store was begun and not finished, and `partial` is not set; it says how far it is. Or regions
+        are missing and `on_gaps` is ``"raise"``.
     StoreError
-        There is no store at this path, or it was not made by s2cube.
+        There is no store at this path, it was not made by s2cube, or it cannot be reached.
+
+    Warns
+    -----
+    UserWarning
+        Regions are missing, see `on_gaps`.
 
     Examples
     --------
     >>> import s2cube
     >>> daily = s2cube.open_daily("daily.zarr")  # doctest: +SKIP
     """
-    ledger = Ledger(local_path(store))
-    if not ledger.published:
-        if not ledger.ours:
-            raise StoreError(f"There is no store at {ledger.store}.")
-        raise UnfinishedStoreError(
-            f"{ledger.store} is unfinished: {len(ledger.marks())} regions are on disk. Run the same "
-            "write_daily() again, it does the rest."
-        )
-    made = (ledger.attributes() or {}).get(ATTRIBUTE)
-    if not isinstance(made, dict) or "layout" not in made:
-        raise StoreError(f"{ledger.store} is a Zarr group, but write_daily() did not make it.")
-    if made["layout"].get("format") != FORMAT:
-        raise StoreError(
-            f"{ledger.store} has format {made['layout'].get('format')!r}, this version of s2cube reads "
-            f"{FORMAT}: use the version that made it."
-        )
-    # A shard a task: one file, one read.
-    chunks = dict(zip(schema.DIMS, made["layout"]["shards"], strict=True))
-    raw = xr.open_zarr(
-        ledger.store, consolidated=True, decode_coords="all", mask_and_scale=False, chunks=chunks
-    )
+    if on_gaps not in ("warn", "raise"):
+        raise CubeError(f"on_gaps is 'warn' or 'raise', got {on_gaps!r}.")
+    ledger, made = known_store(store, storage_options)
+    layout = made["layout"]
+    marks = ledger.marks()
+    status = _status_by_region(layout, marks)
+    if not partial:
+        _refuse_or_warn(ledger, status, on_gaps)
+    raw = _opened(ledger, made, marks if partial else None)
     arrays: dict[Hashable, Any] = {}
-    for name in made["layout"]["variables"]:
-        array = raw[name]
-        if name in schema.BANDS:
-            arrays[name] = reflectance(array.data, name, nodata=NODATA, scale=SCALE)
-        else:
-            arrays[name] = array.variable
-    attrs = {key: value for key, value in raw.attrs.items() if key != ATTRIBUTE}
+    for name in layout["variables"]:
+        variable = raw[name].variable.copy()
+        variable.attrs = without_geozarr(variable.attrs)
+        held = encoding_of(name)
+        if held.scaled:
+            attrs = {
+                key: value
+                for key, value in variable.attrs.items()
+                if key not in ("_FillValue", "scale_factor", "add_offset")
+            }
+            attrs = schema.band_attrs(name) if name in schema.BANDS else attrs
+            variable = reflectance(variable.data, name, nodata=held.fill, scale=SCALE, attrs=attrs)
+        arrays[name] = variable
+    if partial:
+        arrays[BLOCK_STATUS] = _block_status(layout, status)
+    attrs = {key: value for key, value in without_geozarr(raw.attrs).items() if key != ATTRIBUTE}
     words = {name: attrs.pop(name) for name in ("sensor", "processing_level") if name in attrs}
     cube = xr.Dataset(arrays, {**raw.coords, **words}, attrs)
-    return schema.validate(schema.record(cube, _VERB, store=str(ledger.store)))
+    more = {"partial": True} if partial else {}
+    return schema.validate(schema.record(cube, _VERB, store=ledger.store.name, **more))
 
 
-def opened_from(cube: xr.Dataset) -> list[str]:
-    """Return the stores that `cube` was opened from, as its history tells."""
-    found = re.findall(rf"^{_VERB}\(store=(.*)\)$", str(cube.attrs.get("history", "")), re.MULTILINE)
-    return [str(ast.literal_eval(text)) for text in found]
-
-
-def local_path(store: str | os.PathLike[str]) -> Path:
-    """Return the absolute path of a store.
+def known_store(
+    store: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None
+) -> tuple[Ledger, dict[str, Any]]:
+    """Return the ledger of a store that is ours, and what its root says of layout and recipe.
 
     Raises
     ------
     StoreError
-        It is none, or lies elsewhere than on a disk.
+        There is none, or this version does not know it.
     """
-    if not isinstance(store, (str, os.PathLike)) or not isinstance(os.fspath(store), str):
-        raise StoreError(f"A store is a path, got {store!r}.")
-    text = os.fspath(store)
-    if "://" in text:
-        raise StoreError(f"This version keeps stores in local folders, not at {text}.")
-    path = Path(text).expanduser().absolute()
-    if not path.name:
-        raise StoreError(f"{path} cannot be a store: name a folder in it.")
-    return path
+    ledger = Ledger(open_target(store, storage_options))
+    name = ledger.store.name
+    if not ledger.ours:
+        if ledger.published:
+            raise StoreError(f"{name} is a Zarr group, but write_daily() did not make it.")
+        raise StoreError(f"There is no store at {name}.")
+    made = (ledger.attributes() or {}).get(ATTRIBUTE)
+    if not isinstance(made, dict) or not isinstance(made.get("layout"), dict):
+        raise UnfinishedStoreError(
+            f"{name} was begun, and what it was to become is lost or damaged: run the same "
+            "write_daily() again, it keeps what is there."
+        )
+    if made["layout"].get("format") != FORMAT:
+        raise StoreError(
+            f"{name} has format {made['layout'].get('format')!r}, this version of s2cube reads "
+            f"{FORMAT}: use the version that made it."
+        )
+    return ledger, made
+
+
+def _status_by_region(layout: Mapping[str, Any], marks: Mapping[str, Mark]) -> dict[str, BlockStatus]:
+    return {
+        name: marks[name].status if name in marks else BlockStatus.MISSING for name in regions_in(layout)
+    }
+
+
+def _refuse_or_warn(ledger: Ledger, status: Mapping[str, BlockStatus], on_gaps: str) -> None:
+    """Say what is missing."""
+    name = ledger.store.name
+    gaps = {region: one for region, one in status.items() if one >= BlockStatus.FAILED}
+    if not ledger.published:
+        failed = sum(one == BlockStatus.FAILED for one in status.values())
+        told = f", {failed} failed" if failed else ""
+        raise UnfinishedStoreError(
+            f"{name} is unfinished: {len(status) - len(gaps)} of {len(status)} regions are there{told}. "
+            "Run the same write_daily() again, it does the rest; open_daily(partial=True) shows what is "
+            "there."
+        )
+    if gaps:
+        told = (
+            f"{len(gaps)} of {len(status)} regions of {name} are not there and read as missing: "
+            f"{listed(gaps)}. Run the same write_daily() again to get them; open_daily(partial=True) "
+            "has them as block_status."
+        )
+        if on_gaps == "raise":
+            raise UnfinishedStoreError(told)
+        warnings.warn(told, UserWarning, stacklevel=3)
+
+
+@dataclass(frozen=True)
+class _Shows:
+    """Whether a file is shown: those of regions that are not there may be half written."""
+
+    layout: Mapping[str, Any]
+    there: frozenset[str]
+
+    def __call__(self, file: str) -> bool:
+        region = region_holding(self.layout, file)
+        return region is None or region in self.there
+
+
+def _opened(ledger: Ledger, made: Mapping[str, Any], marks: Mapping[str, Mark] | None) -> xr.Dataset:
+    """Return the arrays as they are on disk; with `marks`, only what they say is there."""
+    from s2cube.store.bridge import Served
+
+    root, shows, there = None, None, frozenset[str]()
+    if marks is not None:
+        root = ledger.root()
+        there = frozenset(name for name, mark in marks.items() if mark.there)
+        shows = _Shows(made["layout"], there)
+    told = repr((made, sorted(there))).encode()
+    served = Served(
+        ledger.store.array_store(read_only=True),
+        ledger.store.name,
+        root=root,
+        shows=shows,
+        token=hashlib.sha256(told).hexdigest(),
+    )
+    # A shard a task: one file, one read.
+    chunks = dict(zip(schema.DIMS, made["layout"]["shards"], strict=True))
+    opened: xr.Dataset = xr.open_zarr(
+        served, consolidated=True, decode_coords="all", mask_and_scale=False, chunks=chunks
+    )
+    return opened
+
+
+def _block_status(layout: Mapping[str, Any], status: Mapping[str, BlockStatus]) -> xr.Variable:
+    """Return the status of the region of each pixel, a constant block a region."""
+    import dask.array as da
+
+    rows: dict[int, list[Any]] = {}
+    for name, region in regions_in(layout).items():
+        shape = (region.y.stop - region.y.start, region.x.stop - region.x.start)
+        block = da.full(shape, int(status[name]), dtype=np.uint8, chunks=shape)
+        rows.setdefault(region.y.start, []).append(block)
+    attrs = schema.flag_attrs(BlockStatus, "what the store holds of the region")
+    return xr.Variable(
+        schema.DIMS[1:], da.block(list(rows.values())), attrs, {"grid_mapping": schema.SPATIAL_REF}
+    )
+
+
+def opened_from(cube: xr.Dataset) -> list[str]:
+    """Return the stores that `cube` was opened from, as its history tells."""
+    found = []
+    for line in str(cube.attrs.get("history", "")).splitlines():
+        with contextlib.suppress(SyntaxError, ValueError):  # not a line of ours
+            call = ast.parse(line, mode="eval").body if line.startswith(f"{_VERB}(") else None
+            words = call.keywords if isinstance(call, ast.Call) else []
+            found += [str(ast.literal_eval(word.value)) for word in words if word.arg == "store"]
+    return found

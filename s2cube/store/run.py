@@ -3,9 +3,9 @@
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -17,11 +17,11 @@ from s2cube.blocks import count_blocks, map_pixels
 from s2cube.errors import StoreError
 from s2cube.kernels.counts import clamped, encode
 from s2cube.plan import Region
-from s2cube.schema import FAILED_LOOKS, NODATA, PROVENANCE, Provenance
-from s2cube.store.layout import FILL, shard_of, shards_in
-from s2cube.store.ledger import Ledger, Mark
+from s2cube.schema import FAILED_LOOKS, PROVENANCE, Provenance
+from s2cube.store.layout import encoding_of, files_of, shard_of
+from s2cube.store.ledger import BlockStatus, Facts, Ledger, Mark
 
-__all__ = ["Job", "run", "store_blocks"]
+__all__ = ["Job", "run", "store_blocks", "version"]
 
 PATIENCE: Final = 10
 """Seconds after which it is asked whether there are still workers."""
@@ -36,10 +36,8 @@ class Job:
     token: str
     """Of layout and recipe, for the mark."""
     region: Region
-
-    def files(self, name: str) -> list[str]:
-        """Return the files of a variable in the region, in C order of its shards."""
-        return shards_in(self.layout, name, self.region)
+    items: tuple[str, ...] = ()
+    """Ids of the items that the cube was made of, where they are known."""
 
     def cut(self, cube: xr.Dataset) -> xr.Dataset:
         """Return the piece of `cube` that is computed, its graph culled to it."""
@@ -52,16 +50,20 @@ class Job:
 
 
 def run(
-    cube: xr.Dataset, jobs: Sequence[Job], *, progress: bool
+    cube: xr.Dataset, jobs: Iterable[Job], *, total: int, progress: bool
 ) -> Iterator[tuple[Region, "Mark | BaseException"]]:
-    """Yield the outcome of each job: on the ambient client where there is one, else on threads."""
+    """Yield the outcome of each job: on the ambient client where there is one, else on threads.
+
+    A job is asked for when there is a worker for it, so that it may be claimed then. `total` is the
+    most there can be.
+    """
     client = _ambient_client()
     if client is not None:
-        yield from _run_on(client, cube, jobs, progress=progress)
+        yield from _run_on(client, cube, jobs, total=total, progress=progress)
         return
     for number, job in enumerate(jobs, start=1):
-        if progress and len(jobs) > 1:
-            print(f"region {number} of {len(jobs)}", file=sys.stderr)
+        if progress and total > 1:
+            print(f"region {number} of {total}", file=sys.stderr)
         with _bar(progress):
             yield job.region, _write_region(job.cut(cube), job)
 
@@ -86,7 +88,7 @@ def _ambient_client() -> Any:
 
 
 def _run_on(
-    client: Any, cube: xr.Dataset, jobs: Sequence[Job], *, progress: bool
+    client: Any, cube: xr.Dataset, jobs: Iterable[Job], *, total: int, progress: bool
 ) -> Iterator[tuple[Region, "Mark | BaseException"]]:
     """Yield outcomes from a cluster: one task a region, one region a worker at a time."""
     import cloudpickle
@@ -102,7 +104,7 @@ def _run_on(
         while True:
             while idle and (job := next(waiting, None)) is not None:
                 # Bytes, not a collection: the scheduler must see a region, never its inner tasks.
-                piece = cloudpickle.dumps((job.cut(cube), job))
+                piece = _Piece(cloudpickle.dumps((job.cut(cube), job)))
                 worker = idle.pop()
                 running[_submit(client, piece, job, worker)] = (job.region, worker)
             if not running:
@@ -118,7 +120,7 @@ def _run_on(
                 idle.append(worker)
                 finished += 1
                 if progress:
-                    print(f"region {finished} of {len(jobs)}", file=sys.stderr)
+                    print(f"region {finished} of {total}", file=sys.stderr)
                 error = future.exception()
                 yield region, error if error is not None else future.result()
     finally:
@@ -129,7 +131,14 @@ def _workers(client: Any) -> list[str]:
     return list(client.scheduler_info(n_workers=-1)["workers"])
 
 
-def _submit(client: Any, piece: bytes, job: Job, worker: str) -> Any:
+@dataclass(frozen=True)
+class _Piece:
+    """A region, pickled. Dask logs the arguments of a task that dies: this one may hold credentials."""
+
+    content: bytes = field(repr=False)
+
+
+def _submit(client: Any, piece: _Piece, job: Job, worker: str) -> Any:
     with warnings.catch_warnings():
         # A cube in memory has to travel; a lazy one is small.
         warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
@@ -143,49 +152,51 @@ def _submit(client: Any, piece: bytes, job: Job, worker: str) -> Any:
         )
 
 
-def _write_pickled(piece: bytes) -> "Mark | BaseException":
+def _write_pickled(piece: _Piece) -> "Mark | BaseException":
     import cloudpickle
 
-    return _write_region(*cloudpickle.loads(piece))
+    return _write_region(*cloudpickle.loads(piece.content))
 
 
 def _write_region(piece: xr.Dataset, job: Job) -> "Mark | BaseException":
     """Compute and write one region, then mark it. Failures are returned: others go on."""
     try:
-        files = [name for band in job.layout["variables"] for name in job.files(band)]
-        job.ledger.clear(files)
-        counts, has_data = store_blocks(piece, job)
-        return job.ledger.mark(
-            job.region.id,
-            dict(zip(files, has_data, strict=True)),
-            recipe=job.token,
-            counts=counts,
-            version=_version(),
-        )
+        counts, files, has_data = store_blocks(piece, job)
+        status = BlockStatus.WRITTEN if has_data else BlockStatus.NO_DATA
+        mark = Mark(job.region.id, job.token, files, counts, version(), status=status, items=job.items)
+        return job.ledger.mark(mark)
     except Exception as error:  # noqa: BLE001 - whatever it was, the report tells it
         return error
 
 
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+def version() -> str:
+    """Return the version of s2cube, for the record."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
 
     try:
-        return version("s2cube-ard")
+        return version_of("s2cube-ard")
     except PackageNotFoundError:
         return "unknown"
 
 
-def store_blocks(piece: xr.Dataset, job: Job) -> tuple[dict[str, int], list[bool]]:
+def store_blocks(piece: xr.Dataset, job: Job) -> tuple[dict[str, int], dict[str, Facts | None], bool]:
     """Write every variable of a region, whole shards at a time.
 
-    Returns what was counted, and for each file of the region whether there are data in it.
+    Returns
+    -------
+    counts, files, has_data
+        What was counted; size and checksum of each file of the region, as it went out; whether any
+        band has a value.
     """
     import dask.array as da
     import dask.config
-    import zarr
     from dask.base import compute
 
+    from s2cube.store.bridge import Recorder
+
     whole = (slice(0, job.layout["shape"][0]), job.region.y, job.region.x)
+    recorder = Recorder(job.ledger.store)
     sources: list[Any] = []
     targets: list[Any] = []
     places: list[Any] = []
@@ -200,16 +211,17 @@ def store_blocks(piece: xr.Dataset, job: Job) -> tuple[dict[str, int], list[bool
                     "shard would lose each other's data."
                 )
         array = da.asarray(piece[name].data)
-        if name in schema.BANDS:
-            counts[name] = count_blocks(clamped, array)
-            array = map_pixels(encode, array, dtype=np.int16)
+        held = encoding_of(name)
+        if held.scaled:
+            how = {"unsigned": held.dtype == "uint16"}
+            counts[name] = count_blocks(clamped, array, **how)
+            array = map_pixels(encode, array, dtype=held.dtype, **how)
         # Dask cuts at the shards' edges, so that each is written once, by one task.
         array = array.rechunk(shard)
-        data.append(count_blocks(_other_than, array, by_block=True, value=FILL.get(name, NODATA)))
+        data.append(count_blocks(_other_than, array, by_block=True, value=held.fill))
         sources.append(array)
         places.append(whole[-dims:])
-        path = job.ledger.store / name
-        targets.append(zarr.open_array(path, mode="r+", config={"write_empty_chunks": True}))
+        targets.append(_opened(recorder, job, name))
     writing = da.store(sources, targets, regions=places, lock=False, compute=False)
     for kind in Provenance:
         where = piece[PROVENANCE].data
@@ -220,9 +232,42 @@ def store_blocks(piece: xr.Dataset, job: Job) -> tuple[dict[str, int], list[bool
     # region's inner tasks back to the scheduler.
     with dask.config.set(scheduler="threads", num_workers=_threads()):
         _, found, filled = compute(writing, counts, data)
-    lost = sum(int(found.pop(name)) for name in list(found) if name in schema.BANDS)
+    lost = sum(int(found.pop(name)) for name in job.layout["variables"] if encoding_of(name).scaled)
     kept = {name: int(count) for name, count in found.items() if count}
-    return {**kept, "clamped": lost}, [bool(count) for blocks in filled for count in blocks.ravel()]
+    of_bands = zip(job.layout["variables"], filled, strict=True)
+    has_data = any(blocks.any() for name, blocks in of_bands if name in schema.BANDS)
+    full = [bool(count) for blocks in filled for count in blocks.ravel()]
+    files = dict(zip(files_of(job.layout, job.region), full, strict=True))
+    return {**kept, "clamped": lost}, _accounted(recorder.facts, files, job), has_data
+
+
+def _opened(recorder: Any, job: Job, name: str) -> Any:
+    """Return the array of a variable, to be written."""
+    import zarr
+
+    array = zarr.open_array(recorder, path=name, mode="r+", config={"write_empty_chunks": True})
+    wanted = encoding_of(name).dtype, tuple(shard_of(job.layout, name))
+    if (array.dtype.name, array.shards) != wanted:
+        raise StoreError(
+            f"{name} of {job.ledger.store.name} is {array.dtype} in shards of {array.shards}, it was "
+            f"made as {wanted[0]} in {wanted[1]}: another program has changed the store. Pass "
+            "overwrite=True, or choose another path."
+        )
+    return array
+
+
+def _accounted(
+    facts: Mapping[str, Facts | None], files: Mapping[str, bool], job: Job
+) -> dict[str, Facts | None]:
+    """Return what was noted of each file; `files` says of each whether there are data in it.
+
+    Zarr keeps no file of a shard at the array's edge that holds only fill.
+    """
+    if lost := [name for name, full in files.items() if facts.get(name) is None and full]:
+        raise StoreError(f"{lost[0]} of {job.ledger.store.name} has data, and Zarr has not written it.")
+    if extra := [name for name in facts if name not in files]:
+        raise StoreError(f"{extra[0]} of {job.ledger.store.name} was written by region {job.region.id}.")
+    return {name: facts.get(name) for name in files}
 
 
 def _other_than(block: NDArray, *, value: int) -> int:

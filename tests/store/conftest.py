@@ -1,4 +1,8 @@
-"""What the tests of the store write."""
+"""What the tests of the store write, and where."""
+
+import os
+import urllib.request
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -22,3 +26,42 @@ def daily() -> xr.Dataset:
     red = cube["B04"].where((cube["x"] > cube["x"][5]) | (cube["y"] < cube["y"][5])) - np.float32(0.03)
     cube["B04"] = red.astype("f4").assign_attrs(cube["B04"].attrs)
     return cube.s2.mask_clouds("scl").s2.fill_gaps("linear", freq="3D").chunk(time=-1, y=150, x=200)
+
+
+@pytest.fixture(scope="module")
+def small() -> xr.Dataset:
+    """Four regions of few days: for what is done to whole stores again and again."""
+    cube = s2cube.testing.simulate_cube(
+        shape=(300, 520), seed=5, bands=["red"], start="2021-06-01", end="2021-06-20"
+    )
+    return cube.s2.mask_clouds("scl").s2.fill_gaps("linear", freq="5D").chunk(time=-1, y=150, x=260)
+
+
+KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIsecret"}
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """A service that speaks S3, on loopback, with a bucket named "bucket"; its address."""
+    pytest.importorskip("obstore", reason="needs the extra 's3'")
+    server = pytest.importorskip("moto.server", reason="needs moto's server")
+    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    address = f"http://{host}:{port}"
+    with urllib.request.urlopen(urllib.request.Request(f"{address}/bucket", method="PUT")):
+        pass
+    yield address
+    running.stop()
+
+
+@pytest.fixture
+def s3(moto: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> str:
+    """A prefix of its own in the bucket, with the credentials in the environment as usual."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    for name, value in {**KEYS, "AWS_ENDPOINT_URL": moto, "AWS_REGION": "eu-central-1"}.items():
+        monkeypatch.setenv(name, value)
+    place = "".join(sign if sign.isalnum() else "-" for sign in request.node.name)
+    return f"s3://bucket/{place}"

@@ -16,6 +16,7 @@ from s2cube.kernels.counts import encode
 from s2cube.schema import Provenance, Status
 from s2cube.store import run
 from s2cube.store.ledger import Ledger
+from s2cube.store.target import open_target
 
 
 def test_comes_back_to_the_last_count(daily: xr.Dataset, tmp_path: Path) -> None:
@@ -86,6 +87,78 @@ def test_others_read_it_right(daily: xr.Dataset, tmp_path: Path) -> None:
     assert ours.rio.crs.to_epsg() == ours["B08"].odc.crs.epsg == 32633
 
 
+def test_readers_of_geozarr_find_grid_and_crs(daily: xr.Dataset, tmp_path: Path) -> None:
+    """In the group and in each array; cubes do not carry them, of a part they would be wrong."""
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(store, **PIECES)
+    geobox = schema.geobox_of(daily)
+    group = zarr.open_group(store, mode="r")
+    for node in (group, *(group[name] for name in ("B04", "provenance", "clear_age"))):
+        told = dict(node.attrs)
+        assert [one["name"] for one in told["zarr_conventions"]] == ["proj:", "spatial:"]
+        assert told["proj:code"] == "EPSG:32633"
+        assert told["spatial:dimensions"] == ["y", "x"]
+        assert told["spatial:transform"] == list(geobox.transform[:6])
+        assert told["spatial:shape"] == [300, 530]
+        assert told["spatial:bbox"] == list(geobox.boundingbox.bbox)
+    cube = s2cube.open_daily(store)
+    for attrs in (cube.attrs, *(array.attrs for array in cube.values())):
+        assert not [key for key in attrs if ":" in key or key == "zarr_conventions"]
+
+
+def test_gdal_reads_it_right_or_not_at_all(daily: xr.Dataset, tmp_path: Path) -> None:
+    """Shards came with GDAL 3.13: before, its driver says so, and gives no pixels."""
+    import rasterio
+
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(store, **PIECES)
+    address = f'ZARR:"{store}":/B04'
+    if tuple(map(int, rasterio.__gdal_version__.split(".")[:2])) < (3, 13):
+        with pytest.raises(rasterio.errors.RasterioIOError, match="sharding_indexed"):
+            rasterio.open(address)
+        return
+    with rasterio.open(address) as image:
+        assert image.crs.to_epsg() == 32633
+        assert image.transform == schema.geobox_of(daily).transform
+        assert image.nodata == -32768
+        np.testing.assert_array_equal(image.read(1), encode(daily["B04"][0].values))
+
+
+def test_a_stac_item_lies_beside_it(daily: xr.Dataset, tmp_path: Path) -> None:
+    import pystac
+
+    store = tmp_path / "d.zarr"
+    daily.s2.write_daily(store, **PIECES)
+    item = pystac.Item.from_file(f"{store}.item.json")
+    assert item.id == "d"
+    assert item.properties["proj:code"] == "EPSG:32633"
+    assert item.properties["start_datetime"] == "2021-06-01T00:00:00Z"
+    href = item.assets["data"].get_absolute_href()
+    assert href == str(store)
+    xr.testing.assert_identical(
+        xr.open_zarr(
+            href, consolidated=item.assets["data"].extra_fields["xarray:open_kwargs"]["consolidated"]
+        ),
+        xr.open_zarr(store),
+    )
+    first = Path(f"{store}.item.json").read_bytes()
+    daily.s2.write_daily(store, overwrite=True, **PIECES)
+    assert Path(f"{store}.item.json").read_bytes() == first
+    Path(f"{store}.item.json").write_text("my notes")
+    daily.s2.write_daily(store, overwrite=True, **PIECES)
+    assert Path(f"{store}.item.json").read_text() == "my notes"
+
+
+def test_an_array_that_another_program_has_changed(small: xr.Dataset, tmp_path: Path) -> None:
+    store = tmp_path / "d.zarr"
+    small.s2.write_daily(store, **PIECES)
+    (store / "B04" / "c" / "0" / "0" / "0").unlink()
+    path = store / "B04" / "zarr.json"
+    path.write_text(path.read_text().replace('"int16"', '"int32"'))
+    with pytest.raises(StoreError, match=r"B04 of .* is int32 .* it was made as int16"):
+        small.s2.write_daily(store, **PIECES)
+
+
 def test_second_run_recomputes_nothing(daily: xr.Dataset, tmp_path: Path) -> None:
     import dask
 
@@ -126,10 +199,11 @@ def test_an_area_without_any_look_is_written_too(tmp_path: Path) -> None:
     report = nothing.s2.fill_gaps("linear", freq="5D").s2.write_daily(tmp_path / "n.zarr", **PIECES)
     assert report.never_observed == 1
     # One such file appearing, or one with data vanishing, is noticed.
-    mark = next(iter(Ledger(store).marks().values()))
-    assert Ledger(store).holds(mark)
+    ledger = Ledger(open_target(store))
+    mark = next(iter(ledger.marks().values()))
+    assert ledger.holds(mark)
     (store / next(name for name, facts in mark.files.items() if facts)).unlink()
-    assert not Ledger(store).holds(mark)
+    assert not ledger.holds(mark)
 
 
 def test_other_settings_are_refused_and_nothing_is_lost(daily: xr.Dataset, tmp_path: Path) -> None:
@@ -225,8 +299,16 @@ def test_bad_input(daily: xr.Dataset, cube: xr.Dataset, tmp_path: Path) -> None:
         daily.s2.write_daily(tmp_path / "d.zarr", profile="wide")
     with pytest.raises(CubeError, match="above 0"):
         daily.s2.write_daily(tmp_path / "d.zarr", region_size=0)
-    with pytest.raises(StoreError, match="local folders, not at s3://"):
-        daily.s2.write_daily("s3://bucket/d.zarr")
+    with pytest.raises(StoreError, match=r"in folders and at s3://bucket/name .*, not at gs://"):
+        daily.s2.write_daily("gs://bucket/d.zarr")
+    with pytest.raises(StoreError, match="storage_options are for stores at s3://"):
+        daily.s2.write_daily(tmp_path / "d.zarr", storage_options={"region": "eu-central-1"})
+    for fraction in (-0.1, 1.5, "all", True):
+        with pytest.raises(CubeError, match="max_failed_fraction is a share"):
+            daily.s2.write_daily(tmp_path / "d.zarr", max_failed_fraction=fraction)
+    wrong = daily.assign(provenance=daily["provenance"].astype("i4"))
+    with pytest.raises(CubeError, match="'provenance' is int32, a filled cube holds uint8"):
+        wrong.s2.write_daily(tmp_path / "d.zarr")
     assert not list(tmp_path.iterdir())
 
 
@@ -234,7 +316,7 @@ def test_a_region_owns_whole_shards(daily: xr.Dataset, tmp_path: Path) -> None:
     from s2cube.plan import Region
 
     daily.s2.write_daily(tmp_path / "d.zarr", **PIECES)
-    ledger = Ledger(tmp_path / "d.zarr")
+    ledger = Ledger(open_target(tmp_path / "d.zarr"))
     layout = (ledger.attributes() or {})["s2cube"]["layout"]
     job = run.Job(ledger, layout, "token", Region(slice(0, 256), slice(100, 356)))
     with pytest.raises(StoreError, match="two owners of one shard"):

@@ -1,0 +1,133 @@
+"""Damage is found, down to a bit, and only what is damaged is made anew."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from compare import PIECES, content
+
+import s2cube
+from s2cube.errors import CubeError, StoreError, UnfinishedStoreError
+from s2cube.store import Damage
+
+
+@pytest.fixture
+def store(small: xr.Dataset, tmp_path: Path) -> Path:
+    small.s2.write_daily(tmp_path / "d.zarr", **PIECES)
+    return tmp_path / "d.zarr"
+
+
+def flip(path: Path, at: int) -> None:
+    held = bytearray(path.read_bytes())
+    held[at] ^= 1
+    path.write_bytes(held)
+
+
+SHARD = "B04/c/0/0/2"  # of the second region
+REGION = "y0-300_x512-520"
+
+
+@pytest.mark.parametrize(
+    ("harm", "what"),
+    [
+        (lambda path: path.unlink(), "missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "truncated"),
+        (lambda path: flip(path, 0), "changed"),
+        (lambda path: flip(path, -1), "changed"),
+        (lambda path: flip(path, path.stat().st_size // 2), "changed"),
+    ],
+)
+def test_a_damaged_shard_is_found_and_mended(
+    small: xr.Dataset, store: Path, harm: object, what: str
+) -> None:
+    whole = content(store)
+    assert s2cube.verify(store, progress=False).ok
+    harm(store / SHARD)  # type: ignore[operator]
+    report = s2cube.verify(store, progress=False)
+    assert not report.ok
+    assert report.damage == (Damage(SHARD, what, REGION),)  # type: ignore[arg-type]
+    assert report.damaged == (REGION,)
+    assert "repair=True" in str(report)
+    assert SHARD in report._repr_html_()
+    mended = s2cube.verify(store, repair=True, progress=False)
+    assert mended.repaired
+    assert "run the write_daily() call that made the store" in str(mended)
+    with pytest.warns(UserWarning, match=rf"1 of 2 regions .* not there .*{REGION}"):
+        s2cube.open_daily(store)
+    with pytest.raises(UnfinishedStoreError, match=REGION):
+        s2cube.open_daily(store, on_gaps="raise")
+    again = small.s2.write_daily(store, **PIECES)
+    assert (again.written, again.kept) == (1, 1)
+    assert content(store) == whole
+    assert s2cube.verify(store, progress=False).ok
+
+
+@pytest.mark.parametrize("name", ["x/c/0", "B04/zarr.json", "time/zarr.json", "zarr.json"])
+def test_metadata_and_coordinates_are_verified_too(small: xr.Dataset, store: Path, name: str) -> None:
+    whole = content(store)
+    path = store / name
+    path.write_bytes(path.read_bytes().replace(b"0", b"1", 1) if path.suffix else path.read_bytes()[1:])
+    damage = s2cube.verify(store, repair=True, progress=False).damage
+    assert [(one.file, one.region) for one in damage] == [(name, "")]
+    again = small.s2.write_daily(store, **PIECES)
+    assert (again.written, again.kept) == (0, 2)
+    assert content(store) == whole
+
+
+def test_a_file_where_there_should_be_none(tmp_path: Path) -> None:
+    cube = s2cube.testing.simulate_cube(shape=(300, 300), seed=2, bands=["red"], end="2021-07-01")
+    cube["B04"][:, 250:] = np.nan
+    filled = cube.s2.mask_clouds("scl").s2.fill_gaps(freq="5D")
+    filled.s2.write_daily(tmp_path / "d.zarr", **PIECES)
+    assert s2cube.verify(tmp_path / "d.zarr", progress=False).ok
+    target = tmp_path / "d.zarr" / "B04" / "c" / "0" / "1" / "0"
+    assert not target.exists(), "Zarr keeps no file of fill at the edge"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(b"what is this")
+    report = s2cube.verify(tmp_path / "d.zarr", progress=False)
+    assert [one.what for one in report.damage] == ["unexpected"]
+
+
+def tampered(store: Path, change: object) -> None:
+    path = store / "ledger" / "zarr.json"
+    group = json.loads(path.read_text())
+    change(group["attributes"]["ledger"][1])  # type: ignore[operator]
+    path.write_text(json.dumps(group))
+
+
+@pytest.mark.parametrize("name", ["../../secret", "/etc/passwd", "B04/../../secret", "B04\\..\\x"])
+def test_a_forged_mark_leads_nowhere(small: xr.Dataset, store: Path, tmp_path: Path, name: str) -> None:
+    """Its files are neither read nor deleted: its region counts as not there."""
+    (tmp_path / "secret").write_text("mine")
+    whole = content(store)
+    tampered(store, lambda mark: mark["files"].update({name: [4, 0]}))
+    report = s2cube.verify(store, repair=True, progress=False)
+    assert report.not_there == (REGION,)
+    assert not report.damage
+    assert small.s2.write_daily(store, **PIECES).written == 1
+    assert (tmp_path / "secret").read_text() == "mine"
+    assert content(store) == whole
+
+
+def test_a_mark_of_other_files_is_told(small: xr.Dataset, store: Path) -> None:
+    tampered(store, lambda mark: mark["files"].pop(SHARD))
+    assert [one.what for one in s2cube.verify(store, progress=False).damage] == ["mark"]
+    assert small.s2.write_daily(store, **PIECES).written == 1
+
+
+def test_some_regions_only(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (store / SHARD).unlink()
+    assert s2cube.verify(store, regions=["y0-300_x0-512"]).ok
+    assert s2cube.verify(store, regions=REGION).damaged == (REGION,)
+    assert capsys.readouterr() == ("", "")
+    s2cube.verify(store)
+    assert "region 2 of 2" in capsys.readouterr().err
+    with pytest.raises(CubeError, match=r"no region 'y9'; it has y0-300_x0-512, "):
+        s2cube.verify(store, regions=["y9"])
+
+
+def test_what_is_no_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="no store at"):
+        s2cube.verify(tmp_path / "nothing.zarr")
