@@ -22,7 +22,7 @@ from s2cube.kernels.slopes import fit_slopes
 __all__ = ["fit_l2a"]
 
 Maps = NDArray[np.float64]
-FEWEST: Final = 200
+FEWEST: Final = 100
 """Clear pixels of a band, from which on something is learnt."""
 LARGEST: Final = 4_000_000
 """Pixels of a place whose slopes a spec may hold: 16 MB."""

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -122,7 +123,7 @@ class L2ASpec:
                 )
             lists = {key: _tuples(facts[key]) for key in ("bands", "gain", "shift", "errors")}
             spec = cls(**{**facts, **lists})
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
             raise ReadError(
                 f"{path} is no spec of level 2A (L2ASpec.save writes them): {error}."
             ) from None

@@ -16,7 +16,7 @@ __all__ = ["FILE", "SHA256", "load", "pack"]
 
 FILE: Final = "atmosphere.npz"
 """In this folder: plain arrays, no code. :mod:`s2cube.training.atmosphere` makes it."""
-SHA256: Final = "3e456a4dfeb678a3fdf764e62f78de9572d8a1ff9b5a04e6df0ee21adfacff3d"
+SHA256: Final = "405b07932fc26d23223d07e9a7e541ca159beb10be45720d5a1ba80ffe2b884a"
 _LOCK: Final = threading.Lock()
 
 

@@ -14,7 +14,7 @@ def fit_smooth(
     wanted: NDArray[np.floating[Any]],
     matter: NDArray[np.floating[Any]],
     *,
-    hidden: tuple[int, ...] = (16, 16),
+    hidden: tuple[int, ...] = (24, 24),
     decay: float = 1e-3,
     steps: int = 1500,
     seed: int = 0,
