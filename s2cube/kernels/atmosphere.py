@@ -5,9 +5,9 @@ Over flat ground that scatters alike into all directions, with ``y = a * TOA - b
 air lets through, down and up; `b` what air itself reflects, times `a`; `c` the albedo of the sky.
 
 :func:`coefficients` predicts the three from geometry, aerosol, water vapour, ozone and elevation. A
-rough formula of single scattering is corrected by three networks of two layers of 24 units, which see optical
-thicknesses instead of bands, so that one network serves all bands; what gases absorb is a sum of a few
-terms a band.
+rough formula of single scattering is corrected by three networks of two layers of 24 units, which see
+optical thicknesses instead of bands, so that one network serves all bands; what gases absorb is a sum
+of a few terms a band.
 """
 
 from collections.abc import Mapping, Sequence

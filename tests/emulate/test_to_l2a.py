@@ -7,9 +7,9 @@ import dask
 import numpy as np
 import pytest
 import xarray as xr
+from compare import assert_same
 
 import s2cube
-from compare import assert_same
 from s2cube.errors import CubeError
 from s2cube.schema import Status
 from s2cube.testing import simulate_cube, simulate_l1c
@@ -40,7 +40,7 @@ def test_given_the_air_the_ground_comes_back(ground: xr.Dataset, seen: xr.Datase
 def test_it_is_a_cube_of_level_2a(seen: xr.Dataset) -> None:
     with_cirrus = seen.assign(B10=seen["B12"].copy(data=np.zeros(seen["B12"].shape, np.float32)))
     back = s2cube.validate(with_cirrus.s2.to_l2a("given", **AIR), level="L2A", bands=BANDS)
-    assert "B10" not in back and "SCL" not in back
+    assert not {"B10", "SCL"} & set(back.data_vars)
     assert np.array_equal(back["status"], seen["status"])
     assert (back["l2a_flag"] == 0).all()
     assert back.attrs["history"].splitlines()[-1].startswith("to_l2a(method='given', aerosol=0.2")
@@ -77,8 +77,7 @@ def test_blind_is_the_same_for_all_chunks_and_near(ground: xr.Dataset, seen: xr.
 
 
 def test_blind_says_what_a_scene_does_not_tell(seen: xr.Dataset) -> None:
-    with pytest.warns(UserWarning, match="do not tell their aerosol"), warnings.catch_warnings():
-        warnings.simplefilter("always")
+    with pytest.warns(UserWarning, match="do not tell their aerosol"):
         seen[["B02", "B04", "B08", "B8A", "B09"]].s2.to_l2a("blind", elevation=300)
 
 
@@ -88,7 +87,8 @@ def test_missing_stays_missing_negative_stays(ground: xr.Dataset) -> None:
     holes["B04"][0, 4] = -0.01
     holes["status"][0, :4] = Status.SATURATED
     back = simulate_l1c(holes, **AIR).s2.to_l2a("given", **AIR)
-    assert back["B04"][0, :4].isnull().all() and not back["B02"][0, :4].isnull().any()
+    assert back["B04"][0, :4].isnull().all()
+    assert not back["B02"][0, :4].isnull().any()
     assert np.allclose(back["B04"][0, 4], -0.01, atol=1e-5)
     assert (back["status"][0, :4] == Status.SATURATED).all()
 
@@ -110,14 +110,16 @@ def test_each_date_has_its_own_air(ground: xr.Dataset) -> None:
 def test_outside_the_range_is_flagged_and_held(seen: xr.Dataset) -> None:
     two = seen.isel(time=slice(0, 4))
     suns = {"sun_zenith": [60.0, 75.0, 80.0, 95.0]}
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning, match="outside the range") as told:
         back = two.s2.to_l2a("given", angles=suns, **AIR)
     assert back["l2a_flag"].values.tolist() == [0, 0, 1, 4]
     assert back["l2a_flag"].attrs["flag_meanings"].split()[1] == "sun_too_low"
     words = " ".join(str(one.message) for one in told)
-    assert "75°" in words and "night" in words
+    assert "75°" in words
+    assert "night" in words
     # Night is no data, in the bands and in the status; a low sun is taken as 75°.
-    assert back["B04"][3].isnull().all() and (back["status"][3] == Status.NO_DATA).all()
+    assert back["B04"][3].isnull().all()
+    assert (back["status"][3] == Status.NO_DATA).all()
     held = two.isel(time=[2]).s2.to_l2a("given", angles={"sun_zenith": 75.0}, **AIR)
     assert np.array_equal(back["B04"][2], held["B04"][0])
     with pytest.warns(UserWarning, match="above 4000 m"):

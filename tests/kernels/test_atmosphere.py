@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from compare import same_bits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compare import same_bits
 from s2cube.emulate import weights
 from s2cube.kernels import atmosphere
 from s2cube.kernels.atmosphere import MODELLED, Air, coefficients, to_surface, top
@@ -59,11 +59,14 @@ def test_physics_has_its_signs() -> None:
     low = coefficients(load, air(sun_zenith=70))
     wet = coefficients(load, air(water_vapour=5))
     blue, near, vapour, short = (MODELLED.index(band) for band in ("B02", "B8A", "B09", "B12"))
-    assert (hazy.b > usual.b).all() and (high.b[:10] < usual.b[:10]).all()
+    assert (hazy.b > usual.b).all()
+    assert (high.b[:10] < usual.b[:10]).all()
     assert (low.a > usual.a).all()
     assert usual.b[blue] > 5 * usual.b[near] > 5 * usual.b[short]
-    assert wet.a[vapour] > 1.4 * usual.a[vapour] and np.allclose(wet.a[blue], usual.a[blue], rtol=5e-3)
-    assert (usual.a > 1).all() and (usual.c > 0).all() and (usual.c < 0.3).all()
+    assert wet.a[vapour] > 1.4 * usual.a[vapour]
+    assert np.allclose(wet.a[blue], usual.a[blue], rtol=5e-3)
+    assert (usual.a > 1).all()
+    assert ((usual.c > 0) & (usual.c < 0.3)).all()
 
 
 def test_what_6s_says() -> None:
@@ -100,9 +103,10 @@ def test_engines_give_the_same_bits(sloping: bool, monkeypatch: pytest.MonkeyPat
     extra[0, 0, 0] = np.nan
     slope = (extra, steps(0.9, 1.2, 1)) if sloping else ()
     compiled = to_surface(toa, a, b, c, *slope)
-    monkeypatch.setattr(atmosphere, "compiled", lambda name: None)
+    monkeypatch.setattr(atmosphere, "compiled", lambda _: None)
     assert same_bits(compiled, to_surface(toa, a, b, c, *slope))
-    assert np.isnan(compiled[0, :5]).all() and np.isnan(compiled[2]).all()
+    assert np.isnan(compiled[0, :5]).all()
+    assert np.isnan(compiled[2]).all()
     assert np.isfinite(compiled[1, 1:]).all()
 
 
