@@ -24,8 +24,8 @@ __all__ = ["fit_l2a"]
 Maps = NDArray[np.float64]
 FEWEST: Final = 100
 """Clear pixels of a band, from which on something is learnt."""
-LARGEST: Final = 4_000_000
-"""Pixels of a place whose slopes a spec may hold: 16 MB."""
+LARGEST: Final = 1_000_000
+"""Pixels of a place whose slopes a spec may hold: 4 MB, and 1 GB of memory a date while it is fitted."""
 BETTER: Final = 0.9
 """Slopes are kept where they leave this much of the error in bands they were not learnt from."""
 PIXELS: Final = 100_000

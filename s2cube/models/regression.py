@@ -70,7 +70,7 @@ def fit_smooth(
         loss.backward()  # type: ignore[no-untyped-call]
         return loss
 
-    optimizer.step(closure)
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
     layers = [
         (part.weight.detach().numpy(), part.bias.detach().numpy())
         for part in network
