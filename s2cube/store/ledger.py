@@ -15,7 +15,7 @@ from typing import Any, Final
 from s2cube.errors import StoreError
 from s2cube.store.target import Target, is_safe
 
-__all__ = ["LEDGER", "BlockStatus", "Facts", "Ledger", "Mark"]
+__all__ = ["LEDGER", "BlockStatus", "Facts", "Ledger", "Mark", "facts_of"]
 
 LEDGER: Final = "ledger"
 """Name of the subgroup of a store that holds the marks, and that tells our stores from others."""
@@ -24,6 +24,10 @@ OBJECTS: Final = "objects"
 ROOT: Final = "zarr.json"
 GROUP: Final = f"{LEDGER}/zarr.json"
 WAITING: Final = "root.json"
+COMING: Final = "coming"
+"""Name of the group's attribute with marks and objects for the root that is about to be put."""
+APPEND: Final = "append/"
+"""Where in the work folder all is that an append needs."""
 
 Facts = tuple[int, int]
 """Size and CRC-32 of a file."""
@@ -123,6 +127,8 @@ class Ledger:
     """The ledger of the store at `store`."""
 
     store: Target
+    marks_in: str = "marks/"
+    """Where in the work folder the marks are of regions that are not published yet."""
 
     @property
     def work(self) -> Target:
@@ -140,10 +146,17 @@ class Ledger:
         return self.store.size(ROOT) is not None
 
     def _group(self) -> dict[str, Any] | None:
-        """Return the attributes of the ledger's group."""
+        """Return the attributes of the ledger's group, as they are for the root that is there."""
         content = _json(self.store.get(GROUP))
         attributes = content.get("attributes") if isinstance(content, dict) else None
-        return attributes if isinstance(attributes, dict) else None
+        if not isinstance(attributes, dict):
+            return None
+        coming = attributes.get(COMING)
+        if isinstance(coming, dict) and (root := self.store.get(ROOT)) is not None:
+            known = coming.get(OBJECTS)
+            if isinstance(known, dict) and known.get(ROOT) == list(facts_of(root)):
+                return coming
+        return attributes
 
     @property
     def ours(self) -> bool:
@@ -163,10 +176,10 @@ class Ledger:
     def begin(self, objects: Mapping[str, bytes], root: bytes) -> None:
         """Put the arrays' metadata and coordinates, then the future root. Marks stay."""
         self.store.delete([ROOT])  # a damaged one
-        facts = {name: _facts(content) for name, content in objects.items() if name != GROUP}
+        facts = {name: facts_of(content) for name, content in objects.items() if name != GROUP}
         group = _json(objects[GROUP])
         marks = (self._group() or {}).get(LEDGER, [])
-        group["attributes"] = {LEDGER: marks, OBJECTS: {**facts, ROOT: _facts(root)}}
+        group["attributes"] = {LEDGER: marks, OBJECTS: {**facts, ROOT: facts_of(root)}}
         # The ledger first: from now on this store is known to be ours.
         self.store.put(GROUP, _dumped(group))
         for name in facts:
@@ -175,12 +188,11 @@ class Ledger:
 
     def objects(self) -> dict[str, Facts]:
         """Return size and CRC-32 of metadata and coordinates, by path within the store."""
-        try:
-            found = (self._group() or {})[OBJECTS].items()
-            facts = {str(name): (int(one[0]), int(one[1])) for name, one in found}
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-            return {}
-        return facts if all(map(is_safe, facts)) else {}
+        return _objects_in(self._group())
+
+    def coming_objects(self) -> dict[str, Facts]:
+        """Return the same of what is about to be published: in between, either may be there."""
+        return _objects_in((self._group() or {}).get(COMING))
 
     def has_objects(self, arrays: Iterable[str]) -> bool:
         """Return whether metadata and coordinates are all there, with their sizes."""
@@ -191,7 +203,7 @@ class Ledger:
 
     def set_aside(self) -> None:
         """Move the store that is there out of the way; it is deleted when its successor is finished."""
-        self.work.delete([*(key for key in self.work.sizes("marks/")), WAITING])
+        self.work.delete([*self.work.sizes(self.marks_in), *self.work.sizes(APPEND), WAITING])
         # Of several that were replaced in a row, the one that was finished is worth keeping.
         if self.published or self.replaced.vacant:
             self.replaced.delete_tree()
@@ -213,19 +225,25 @@ class Ledger:
     def marks(self) -> dict[str, Mark]:
         """Return the marks by region, those of a finished store included."""
         group = (self._group() or {}).get(LEDGER, [])
-        fresh = self.work.get_all(key for key in self.work.sizes("marks/") if key.endswith(".json"))
-        return _parsed([*(group if isinstance(group, list) else []), *map(_json, fresh.values())])
+        return {**_parsed(group if isinstance(group, list) else []), **self.fresh_marks()}
+
+    def fresh_marks(self) -> dict[str, Mark]:
+        """Return the marks by region that are not published yet."""
+        keys = [key for key in self.work.sizes(self.marks_in) if key.endswith(".json")]
+        return _parsed(map(_json, self.work.get_all(keys).values()))
 
     def marks_of(self, regions: Iterable[str]) -> dict[str, Mark]:
         """Return the marks of some regions, for one who waits for them."""
-        keys = {_mark_key(region): region for region in regions}
-        asked = (
-            list(keys) if len(keys) == 1 else [key for key in self.work.sizes("marks/") if key in keys]
-        )
+        keys = {self._mark_key(region): region for region in regions}
+        there = keys if len(keys) == 1 else self.work.sizes(self.marks_in)
+        asked = [key for key in there if key in keys]
         found = _parsed(map(_json, self.work.get_all(asked).values()))
         if len(found) < len(keys) and self.published:  # then they have moved there
-            return {name: mark for name, mark in self.marks().items() if _mark_key(name) in keys}
+            return {name: mark for name, mark in self.marks().items() if self._mark_key(name) in keys}
         return found
+
+    def _mark_key(self, region: str) -> str:
+        return f"{self.marks_in}{region}.json"
 
     def holds(self, mark: Mark, sizes: Mapping[str, int | None] | None = None) -> bool:
         """Return whether every file of `mark` is there with its size.
@@ -256,21 +274,24 @@ class Ledger:
                 f"Region {mark.region} of {self.store.name} was written and is gone, or has changed: "
                 "does another program write or delete here?"
             )
-        self.work.put(_mark_key(mark.region), _dumped(mark.as_json()))
+        self.work.put(self._mark_key(mark.region), _dumped(mark.as_json()))
         return mark
 
     def forget(self, regions: Iterable[str], objects: Iterable[str] = ()) -> None:
         """Take marks away, so that their regions are redone; delete metadata that is damaged."""
         regions, objects = set(regions), list(objects)
-        self.work.delete([_mark_key(region) for region in regions])
+        self.work.delete([self._mark_key(region) for region in regions])
         content = _json(self.store.get(GROUP))
-        kept = [
-            mark
-            for mark in content["attributes"][LEDGER]
-            if not isinstance(mark, dict) or mark.get("region") not in regions
-        ]
-        if len(kept) < len(content["attributes"][LEDGER]):
-            content["attributes"][LEDGER] = kept
+        attributes = content["attributes"]
+        lists = [attributes, *([attributes[COMING]] if COMING in attributes else [])]
+        before = sum(len(one[LEDGER]) for one in lists)
+        for one in lists:
+            one[LEDGER] = [
+                mark
+                for mark in one[LEDGER]
+                if not isinstance(mark, dict) or mark.get("region") not in regions
+            ]
+        if sum(len(one[LEDGER]) for one in lists) < before:
             self.store.put(GROUP, _dumped(content))
         self.store.delete([name for name in objects if name != ROOT])
         if ROOT in objects:
@@ -298,14 +319,19 @@ class Ledger:
 
     def clear(self) -> None:
         """Remove what only an unfinished store needs; others who are at work keep their claims."""
-        self.work.delete([*self.work.sizes("marks/"), WAITING])
+        self.work.delete([*self.work.sizes(self.marks_in), WAITING])
         self.replaced.delete_tree()
         self.work.tidy()
 
 
-def _facts(content: bytes) -> Facts:
+def facts_of(content: bytes) -> Facts:
+    """Return size and CRC-32 of a file."""
     return len(content), zlib.crc32(content)
 
 
-def _mark_key(region: str) -> str:
-    return f"marks/{region}.json"
+def _objects_in(group: Any) -> dict[str, Facts]:
+    try:
+        facts = {str(name): (int(one[0]), int(one[1])) for name, one in group[OBJECTS].items()}
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return {}
+    return facts if all(map(is_safe, facts)) else {}

@@ -16,6 +16,7 @@ from s2cube import schema
 from s2cube.errors import CubeError, StoreError, UnfinishedStoreError
 from s2cube.harmonize import reflectance
 from s2cube.schema import SCALE
+from s2cube.store.appending import pending
 from s2cube.store.geozarr import without_geozarr
 from s2cube.store.layout import ATTRIBUTE, FORMAT, encoding_of, region_holding, regions_in
 from s2cube.store.ledger import BlockStatus, Ledger, Mark
@@ -147,6 +148,11 @@ def _refuse_or_warn(ledger: Ledger, status: Mapping[str, BlockStatus], on_gaps: 
     """Say what is missing."""
     name = ledger.store.name
     gaps = {region: one for region, one in status.items() if one >= BlockStatus.FAILED}
+    if not ledger.published and pending(ledger) is not None:
+        raise UnfinishedStoreError(
+            f"{name} is being revised, or that was interrupted: wait, or run the same append_daily() "
+            "again. open_daily(partial=True) shows what is there, some of it old."
+        )
     if not ledger.published:
         failed = sum(one == BlockStatus.FAILED for one in status.values())
         told = f", {failed} failed" if failed else ""
@@ -182,12 +188,13 @@ def _opened(ledger: Ledger, made: Mapping[str, Any], marks: Mapping[str, Mark] |
     """Return the arrays as they are on disk; with `marks`, only what they say is there."""
     from s2cube.store.bridge import Served
 
-    root, shows, there = None, None, frozenset[str]()
+    # Read once: an append may replace it at any moment, and everything must fit together.
+    root = ledger.root()
+    shows, there = None, frozenset[str]()
     if marks is not None:
-        root = ledger.root()
         there = frozenset(name for name, mark in marks.items() if mark.there)
         shows = _Shows(made["layout"], there)
-    told = repr((made, sorted(there))).encode()
+    told = repr((root, sorted(there))).encode()
     served = Served(
         ledger.store.array_store(read_only=True),
         ledger.store.name,
