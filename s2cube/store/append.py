@@ -17,6 +17,7 @@ from s2cube.store.appending import (
     keep_plan,
     pending,
     publish,
+    root_token,
 )
 from s2cube.store.claims import Claims
 from s2cube.store.joining import CHANGED, REPLACED, AppendJob, lasting
@@ -123,16 +124,20 @@ def append_daily(
                 return WriteReport(str(store), 0, 0, len(old), {})
             _begin(ledger, plan, claims)
             marks = _done(ledger, plan)
-            objects, _ = grown(ledger, plan)
+            jobs = _jobs(ledger, plan, items_of(cube), old, marks)
         added = cube.isel(time=slice(len(cube["time"]) - (len(plan.days) - plan.begin), None))
-        jobs = _jobs(ledger, plan, added, old, objects, marks)
         written, by_others, errors = work_through(added, jobs, claims, progress=progress)
         marks |= by_others | written
         if failed := {name: mark for name, mark in marks.items() if not mark.there}:
             raise _failure(ledger, marks, failed, errors)
         with claims.whole():
-            if pending(ledger) == plan:  # else another run has been quicker
+            if pending(ledger) == plan:
                 publish(ledger, plan, [marks[name] for name in regions_in(plan.layout)])
+            elif root_token(ledger) != plan.token:  # nor has another run been quicker
+                raise StoreError(
+                    f"This run was suspended, and another one has gone on with {ledger.store.name} "
+                    "since: the same call appends what is not there."
+                )
             claims.clear_dead()
             ledger.work.tidy()
     done = len(written)
@@ -176,11 +181,13 @@ def _delete_beyond(ledger: Ledger, begun: Plan) -> None:
 def _done(ledger: Ledger, plan: Plan) -> dict[str, Mark]:
     """Return the marks of regions that need not be done; those that failed are taken away."""
     known = ledger.fresh_marks()
-    sound = {
-        name: mark
-        for name, mark in known.items()
-        if mark.there and mark.recipe == plan.token and ledger.holds(mark)
-    }
+    regions = regions_in(plan.layout)
+    sound = {}
+    for name, mark in known.items():
+        if mark.there and mark.recipe == plan.token:
+            written = files_of(plan.layout, regions[name], plan.begin)
+            if ledger.has({file: mark.files[file] for file in written}):
+                sound[name] = mark
     ledger.work.delete([f"{MARKS}{name}.json" for name in known if name not in sound])
     return sound
 
@@ -188,23 +195,24 @@ def _done(ledger: Ledger, plan: Plan) -> dict[str, Mark]:
 def _jobs(
     ledger: Ledger,
     plan: Plan,
-    cube: xr.Dataset,
+    items: tuple[str, ...],
     old: Mapping[str, Mark],
-    objects: Mapping[str, bytes],
     done: Mapping[str, Mark],
 ) -> dict[str, AppendJob]:
+    objects, _ = grown(ledger, plan)
     metadata = {key: content for key, content in objects.items() if key.endswith(ROOT)}
+    had = _length(ledger)
     return {
         name: AppendJob(
             ledger,
             plan.layout,
             plan.token,
             region,
-            items_of(cube),
-            plan.begin,
-            _length(ledger),
-            old.get(name, Mark(name, "", {})),
-            metadata,
+            items,
+            begin=plan.begin,
+            had=had,
+            old=old.get(name, Mark(name, "", {})),
+            objects=metadata,
         )
         for name, region in regions_in(plan.layout).items()
         if name not in done

@@ -45,6 +45,7 @@ __all__ = [
     "publish",
     "put_note",
     "refuse_appending",
+    "root_token",
     "under_way",
 ]
 
@@ -195,7 +196,7 @@ def finish(ledger: Ledger) -> None:
                 "which held what is to be done: the store can be read as it is, and no more be added to."
             )
         _show(ledger, plan, content, *grown(ledger, plan))
-    elif plan is not None and ledger.published and _root_token(ledger) == plan.token:
+    elif plan is not None and ledger.published and root_token(ledger) == plan.token:
         put_item(ledger, plan.layout, plan.recipe)
         _clear(ledger)
 
@@ -214,7 +215,8 @@ def _show(
     _clear(ledger)
 
 
-def _root_token(ledger: Ledger) -> str:
+def root_token(ledger: Ledger) -> str:
+    """Return the token of what is published."""
     made = (ledger.attributes() or {}).get(ATTRIBUTE, {})
     return token_of(made.get("layout", {}), made.get("recipe", {}))
 

@@ -255,21 +255,33 @@ class Ledger:
         sizes
             Of all files of the store; asked for where not given.
         """
-        there = self.store.sizes_of(mark.files) if sizes is None else sizes
-        return all(
-            there.get(name) == (facts[0] if facts else None) for name, facts in mark.files.items()
-        )
+        return self.has(mark.files, sizes)
 
-    def mark(self, mark: Mark) -> Mark:
+    def has(
+        self, files: Mapping[str, Facts | None], sizes: Mapping[str, int | None] | None = None
+    ) -> bool:
+        """Return the same of some files."""
+        there = self.store.sizes_of(files) if sizes is None else sizes
+        return all(there.get(name) == (facts[0] if facts else None) for name, facts in files.items())
+
+    def mark(self, mark: Mark, written: Mapping[str, Facts | None] | None = None) -> Mark:
         """Make sure that the files of a region are there for good, then put its mark.
+
+        Parameters
+        ----------
+        mark
+            Of the region.
+        written
+            The files to be made sure of; by default all.
 
         Raises
         ------
         StoreError
             A file is not there any more, or has another size.
         """
-        self.store.settle(name for name, facts in mark.files.items() if facts)
-        if not self.holds(mark):
+        files = mark.files if written is None else written
+        self.store.settle(name for name, facts in files.items() if facts)
+        if not self.has(files):
             raise StoreError(
                 f"Region {mark.region} of {self.store.name} was written and is gone, or has changed: "
                 "does another program write or delete here?"

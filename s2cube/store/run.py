@@ -191,7 +191,7 @@ def _write_region(piece: xr.Dataset, job: Job) -> "Mark | BaseException":
     """Compute and write one region, then mark it. Failures are returned: others go on."""
     try:
         counts, files, has_data = store_blocks(piece, job)
-        return job.ledger.mark(job.marked(counts, files, has_data=has_data))
+        return job.ledger.mark(job.marked(counts, files, has_data=has_data), files)
     except Exception as error:  # noqa: BLE001 - whatever it was, the report tells it
         return error
 

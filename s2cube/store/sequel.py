@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from s2cube.errors import StoreError, StoreMismatchError, UnfinishedStoreError
 from s2cube.store.appending import ADDED, Plan, pending
-from s2cube.store.layout import ATTRIBUTE, days_in, layout_of, recipe_of, regions_in
+from s2cube.store.layout import ATTRIBUTE, days_in, files_of, layout_of, recipe_of, regions_in
 from s2cube.store.ledger import Ledger, Mark
 from s2cube.store.report import listed
 
@@ -62,15 +62,19 @@ def planned(ledger: Ledger, cube: xr.Dataset, old: Mapping[str, Mark], *, revise
     if len(days) == begin:
         return None
     plan = _plan(cube, layout, recipe, days, begin, revise=revise and begin < len(there))
-    if revise and begun is None and recipe.get(ADDED) == plan.recipe[ADDED]:
-        return None  # that very revision was the last that was done
-    gaps = [region for region in regions_in(layout) if region not in old or not old[region].there]
+    gaps = [
+        name
+        for name, region in regions_in(layout).items()
+        if name not in old or not old[name].there or {*old[name].files} != {*files_of(layout, region)}
+    ]
     if gaps and begin:
         raise UnfinishedStoreError(
             f"{len(gaps)} regions of {name} are missing ({listed(gaps)}): run the write_daily() call "
             "that made it again; where days were appended since, append_daily(revise=True) with a cube "
             "of all its days."
         )
+    if revise and not gaps and begun is None and recipe.get(ADDED) == plan.recipe[ADDED]:
+        return None  # that very revision was the last that was done
     return plan
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from s2cube.errors import CubeError
-from s2cube.store.appending import ADDED, note_of
+from s2cube.store.appending import ADDED, note_of, root_token
 from s2cube.store.claims import Claims
-from s2cube.store.layout import ATTRIBUTE, files_of, regions_in, token_of
+from s2cube.store.layout import files_of, regions_in, token_of
 from s2cube.store.ledger import ROOT, WAITING, Facts, Ledger
 from s2cube.store.read import known_store
 from s2cube.store.report import as_html, listed
@@ -167,7 +167,7 @@ def verify(
             read += 1
             files += len(checked)
             size += sum(length for _, _, length in checked)
-    if damage and _token_now(ledger) != token:  # days were appended meanwhile
+    if damage and root_token(ledger) != token:  # days were appended meanwhile
         return verify(
             store, regions=asked, repair=repair, progress=progress, storage_options=storage_options
         )
@@ -216,11 +216,6 @@ def _check(ledger: Ledger, file: str, facts: Facts | None) -> tuple[str, What | 
         # An append rewrites it, with the same old days.
         what = what if all(_judged(content, one) for one in note.facts) else None
     return file, what, len(content or b"")
-
-
-def _token_now(ledger: Ledger) -> str:
-    made = (ledger.attributes() or {}).get(ATTRIBUTE, {})
-    return token_of(made.get("layout", {}), made.get("recipe", {}))
 
 
 def _judged(content: bytes | None, facts: Facts | None) -> What | None:
