@@ -25,7 +25,7 @@ from buckets import bucket_served, environment
 
 import s2cube
 from s2cube.errors import StoreError
-from s2cube.store.appending import MARKS
+from s2cube.store.append import MARKS
 from s2cube.store.ledger import Ledger, facts_of
 from s2cube.store.target import LocalTarget, Target, open_target
 

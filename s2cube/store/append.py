@@ -3,24 +3,16 @@
 import os
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import xarray as xr
 
 from s2cube.errors import CubeError, StoreError
 from s2cube.schema import Provenance
-from s2cube.store.appending import (
-    MARKS,
-    Plan,
-    finish,
-    grown,
-    keep_plan,
-    pending,
-    publish,
-    root_token,
-)
+from s2cube.store.append_plan import Plan, keep_plan, pending, planned
+from s2cube.store.append_publish import finish, grown, publish, root_token
+from s2cube.store.append_region import CHANGED, REPLACED, AppendJob, lasting
 from s2cube.store.claims import Claims
-from s2cube.store.joining import CHANGED, REPLACED, AppendJob, lasting
 from s2cube.store.layout import (
     ATTRIBUTE,
     files_of,
@@ -29,10 +21,12 @@ from s2cube.store.layout import (
 from s2cube.store.ledger import APPEND, ROOT, Ledger, Mark
 from s2cube.store.read import known_store, opened_from
 from s2cube.store.report import WriteReport
-from s2cube.store.sequel import planned
 from s2cube.store.write import as_store_errors, check_daily, items_of, work_through
 
-__all__ = ["append_daily"]
+__all__ = ["MARKS", "append_daily"]
+
+MARKS: Final = f"{APPEND}marks/"
+"""Where in the work folder the marks of an append are."""
 
 
 def append_daily(

@@ -26,11 +26,11 @@ from s2cube.schema import (
     Provenance,
 )
 from s2cube.store.geozarr import geozarr_attrs
-from s2cube.store.ledger import LEDGER
 
 __all__ = [
     "ATTRIBUTE",
     "FORMAT",
+    "LEDGER",
     "Encoding",
     "Profile",
     "days_in",
@@ -52,6 +52,9 @@ FORMAT: Final = 1
 """Version of what is on disk."""
 ATTRIBUTE: Final = "s2cube"
 """The root attribute that holds layout and recipe."""
+LEDGER: Final = "ledger"
+"""Name of the subgroup of a store that holds the marks, and that tells our stores from others; and of
+its attribute that names the object they are in."""
 
 _SHAPES: Final[Mapping[str, tuple[tuple[int, int, int], tuple[int, int, int]]]] = {
     "series": ((64, 128, 128), (384, 256, 256)),
@@ -284,7 +287,7 @@ def skeleton(
         target, mode="w", compute=False, zarr_format=3, consolidated=False, encoding=encoding
     )
     group = zarr.open_group(target, mode="r+")
-    group.create_group(LEDGER, attributes={LEDGER: []})
+    group.create_group(LEDGER, attributes={LEDGER: {}})
     with warnings.catch_warnings():
         # Every reader we care for understands consolidated metadata; it saves them a request a
         # variable, and shows a store as a whole or not at all.

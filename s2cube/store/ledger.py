@@ -1,24 +1,24 @@
 """The ledger: what is there for sure.
 
 While a store is being written, ``<store>.s2cube/`` beside it holds the future root and one mark a
-region, each put after the region's files have settled. On publication the marks move into the store's
-own ``ledger/`` group, and the root is put last: an unfinished store does not open.
+region, each put after the region's files have settled. On publication the marks are packed into one
+object of the store's own ``ledger/`` group, and the root is put last: an unfinished store does not open.
+The group itself stays small. It names that object and the regions that are not there, which is all that
+a reader needs.
 """
 
 import json
-import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from enum import IntEnum
+from dataclasses import dataclass
 from typing import Any, Final
 
 from s2cube.errors import StoreError
+from s2cube.store.layout import ATTRIBUTE, LEDGER
+from s2cube.store.marks import BlockStatus, Facts, Mark, facts_of, pack, unpack
 from s2cube.store.target import Target, is_safe
 
 __all__ = ["LEDGER", "BlockStatus", "Facts", "Ledger", "Mark", "facts_of"]
 
-LEDGER: Final = "ledger"
-"""Name of the subgroup of a store that holds the marks, and that tells our stores from others."""
 OBJECTS: Final = "objects"
 """Name of the group's attribute with size and CRC-32 of metadata and coordinates."""
 ROOT: Final = "zarr.json"
@@ -28,80 +28,12 @@ COMING: Final = "coming"
 """Name of the group's attribute with marks and objects for the root that is about to be put."""
 APPEND: Final = "append/"
 """Where in the work folder all is that an append needs."""
-
-Facts = tuple[int, int]
-"""Size and CRC-32 of a file."""
-
-
-class BlockStatus(IntEnum):
-    """What a store holds of a region."""
-
-    WRITTEN = 0
-    NO_DATA = 1
-    """Written, and no band has a value there."""
-    FAILED = 2
-    MISSING = 3
-
-
-@dataclass(frozen=True)
-class Mark:
-    """What is known of one region: it is there, or it failed."""
-
-    region: str
-    recipe: str
-    """Token of what made it."""
-    files: Mapping[str, Facts | None]
-    """Size and CRC-32 of every file, by path within the store; None where there is nothing but fill,
-    of which Zarr keeps no file."""
-    counts: Mapping[str, int] = field(default_factory=dict)
-    """Values by provenance, looks that could not be read, values clamped on encoding."""
-    version: str = ""
-    """Of s2cube; recorded, never compared."""
-    status: BlockStatus = BlockStatus.WRITTEN
-    error: str = ""
-    """Why it failed."""
-    items: tuple[str, ...] = ()
-    """Ids of the items it was made of, where they are known."""
-
-    @classmethod
-    def of_failure(cls, region: str, recipe: str, error: str, version: str) -> "Mark":
-        """Return the mark of a region that could not be computed or written."""
-        return cls(region, recipe, {}, {}, version, BlockStatus.FAILED, error)
-
-    @property
-    def there(self) -> bool:
-        """Whether the region's files are to be there."""
-        return self.status in (BlockStatus.WRITTEN, BlockStatus.NO_DATA)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the mark as plain JSON."""
-        return {**asdict(self), "status": self.status.name.lower()}
-
-    @classmethod
-    def parse(cls, content: Any) -> "Mark | None":
-        """Return the mark that JSON holds, None where it is damaged: its region is then redone.
-
-        One whose files lie elsewhere than in the store is forged, and none.
-        """
-        try:
-            files = {
-                str(name): None if facts is None else (int(facts[0]), int(facts[1]))
-                for name, facts in content["files"].items()
-            }
-            if not all(map(is_safe, files)) or not is_safe(content["region"]):
-                return None
-            return cls(
-                content["region"],
-                str(content["recipe"]),
-                files,
-                {str(name): int(value) for name, value in content["counts"].items()},
-                str(content["version"]),
-                BlockStatus[str(content.get("status", "written")).upper()],
-                str(content.get("error", "")),
-                tuple(map(str, content.get("items", ()))),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-            return None
+_MARKS: Final = "marks"
+"""What the group says of the marks: which object of the group they are in, ..."""
+_FACTS: Final = "facts"
+"""... its size and CRC-32, ..."""
+_GAPS: Final = "gaps"
+"""... and which regions are not there: failed, or found to be damaged since."""
 
 
 def _json(content: bytes | None) -> Any:
@@ -178,7 +110,7 @@ class Ledger:
         self.store.delete([ROOT])  # a damaged one
         facts = {name: facts_of(content) for name, content in objects.items() if name != GROUP}
         group = _json(objects[GROUP])
-        marks = (self._group() or {}).get(LEDGER, [])
+        marks = (self._group() or {}).get(LEDGER, {})
         group["attributes"] = {LEDGER: marks, OBJECTS: {**facts, ROOT: facts_of(root)}}
         # The ledger first: from now on this store is known to be ours.
         self.store.put(GROUP, _dumped(group))
@@ -187,7 +119,7 @@ class Ledger:
         self.work.put(WAITING, root)
 
     def objects(self) -> dict[str, Facts]:
-        """Return size and CRC-32 of metadata and coordinates, by path within the store."""
+        """Return size and CRC-32 of metadata, coordinates and packed marks, by path within the store."""
         return _objects_in(self._group())
 
     def coming_objects(self) -> dict[str, Facts]:
@@ -224,8 +156,38 @@ class Ledger:
 
     def marks(self) -> dict[str, Mark]:
         """Return the marks by region, those of a finished store included."""
-        group = (self._group() or {}).get(LEDGER, [])
-        return {**_parsed(group if isinstance(group, list) else []), **self.fresh_marks()}
+        return {**self._packed_marks(), **self.fresh_marks()}
+
+    def _packed_marks(self) -> dict[str, Mark]:
+        told = _told(self._group())
+        while name := _packed_in(told):
+            content = self.store.get(name)
+            again = told if content is not None else _told(self._group())
+            if _packed_in(again) == name:
+                found = unpack(content or b"")
+                return {key: one for key, one in found.items() if not (one.there and key in told[_GAPS])}
+            told = again  # published anew at this moment
+        return {}
+
+    def gaps(self, regions: Iterable[str]) -> list[str]:
+        """Return which of the regions are not there in a finished store, without reading marks."""
+        told = _told(self._group())
+        return [name for name in regions if not told or name in told[_GAPS]]
+
+    def put_packed(self, layout: Mapping[str, Any], marks: Iterable[Mark]) -> dict[str, Any]:
+        """Put all marks of a store as one object; return what the group is to say of them."""
+        marks = list(marks)
+        content = pack(layout, marks)
+        facts = facts_of(content)
+        name = f"marks-{facts[1]:08x}.json.gz"
+        self.store.put(f"{LEDGER}/{name}", content)
+        return {_MARKS: name, _FACTS: facts, _GAPS: [mark.region for mark in marks if not mark.there]}
+
+    def sweep_packed(self) -> None:
+        """Delete packed marks that the group does not name any more."""
+        group = _json(self.store.get(GROUP))["attributes"]
+        named = {GROUP, *(_packed_in(_told(one)) for one in (group, group.get(COMING)))}
+        self.store.delete([name for name in self.store.sizes(f"{LEDGER}/") if name not in named])
 
     def fresh_marks(self) -> dict[str, Mark]:
         """Return the marks by region that are not published yet."""
@@ -294,16 +256,11 @@ class Ledger:
         regions, objects = set(regions), list(objects)
         self.work.delete([self._mark_key(region) for region in regions])
         content = _json(self.store.get(GROUP))
-        attributes = content["attributes"]
-        lists = [attributes, *([attributes[COMING]] if COMING in attributes else [])]
-        before = sum(len(one[LEDGER]) for one in lists)
-        for one in lists:
-            one[LEDGER] = [
-                mark
-                for mark in one[LEDGER]
-                if not isinstance(mark, dict) or mark.get("region") not in regions
-            ]
-        if sum(len(one[LEDGER]) for one in lists) < before:
+        group = content["attributes"]
+        told = [one for one in map(_told, (group, group.get(COMING))) if one]
+        if any(regions - {*one[_GAPS]} for one in told):
+            for one in told:
+                one[_GAPS] = sorted({*one[_GAPS], *regions})
             self.store.put(GROUP, _dumped(content))
         self.store.delete([name for name in objects if name != ROOT])
         if ROOT in objects:
@@ -321,13 +278,20 @@ class Ledger:
             Files of regions that failed: what is there of them is deleted, so that nothing is left but
             fill.
         """
+        root = self.work.get(WAITING)
+        made = (_json(root) or {}).get("attributes", {}).get(ATTRIBUTE)
+        if root is None or made is None:
+            raise StoreError(
+                f"{self.work.name} was removed or damaged while {self.store.name} was written: the same "
+                "call does the rest."
+            )
         self.store.sweep()
         self.store.delete(failed)
         content = _json(self.store.get(GROUP))
-        content["attributes"][LEDGER] = [mark.as_json() for mark in marks]
+        content["attributes"][LEDGER] = self.put_packed(made["layout"], marks)
         self.store.put(GROUP, _dumped(content))
-        if (root := self.work.get(WAITING)) is not None:
-            self.store.put(ROOT, root)
+        self.sweep_packed()
+        self.store.put(ROOT, root)
 
     def clear(self) -> None:
         """Remove what only an unfinished store needs; others who are at work keep their claims."""
@@ -336,14 +300,24 @@ class Ledger:
         self.work.tidy()
 
 
-def facts_of(content: bytes) -> Facts:
-    """Return size and CRC-32 of a file."""
-    return len(content), zlib.crc32(content)
+def _told(group: Any) -> dict[str, Any]:
+    """Return what the group says of the marks, nothing where they are not packed or it is damaged."""
+    told = group.get(LEDGER) if isinstance(group, dict) else None
+    return told if isinstance(told, dict) and isinstance(told.get(_GAPS), list) else {}
+
+
+def _packed_in(told: Mapping[str, Any]) -> str | None:
+    """Return the path of the object with all marks; None where there is none, or it leads out."""
+    name = f"{LEDGER}/{told.get(_MARKS, '')}"
+    return name if is_safe(name) and name != GROUP else None
 
 
 def _objects_in(group: Any) -> dict[str, Facts]:
     try:
-        facts = {str(name): (int(one[0]), int(one[1])) for name, one in group[OBJECTS].items()}
+        known = dict(group[OBJECTS])
+        if packed := _packed_in(_told(group)):
+            known[packed] = _told(group)[_FACTS]
+        facts = {str(name): (int(one[0]), int(one[1])) for name, one in known.items()}
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         return {}
     return facts if all(map(is_safe, facts)) else {}

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from s2cube.errors import CubeError
-from s2cube.store.appending import ADDED, note_of, root_token
+from s2cube.store.append_plan import ADDED
+from s2cube.store.append_publish import root_token
+from s2cube.store.append_region import note_of
 from s2cube.store.claims import Claims
 from s2cube.store.layout import files_of, regions_in, token_of
 from s2cube.store.ledger import ROOT, WAITING, Facts, Ledger

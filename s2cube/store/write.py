@@ -13,7 +13,7 @@ from s2cube import schema
 from s2cube.errors import CubeError, StoreError, StoreMismatchError
 from s2cube.plan import regions_of
 from s2cube.schema import PROVENANCE
-from s2cube.store.appending import ADDED, refuse_appending
+from s2cube.store.append_plan import ADDED, refuse_appending
 from s2cube.store.claims import Claims
 from s2cube.store.item import put_item
 from s2cube.store.layout import (

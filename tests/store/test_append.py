@@ -14,7 +14,7 @@ from compare import assert_same, content
 
 import s2cube
 from s2cube.errors import CubeError, StoreError, StoreMismatchError, UnfinishedStoreError
-from s2cube.store import appending, run
+from s2cube.store import append_publish, run
 from s2cube.store import claims as clock
 from s2cube.store.ledger import Ledger
 from s2cube.store.target import LocalTarget, open_target
@@ -468,7 +468,7 @@ def test_a_plan_that_is_lost_in_the_middle_of_publication(daily: xr.Dataset, tmp
     days(daily, 0, 5).s2.write_daily(store, **HOW)
     published = values(store)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(appending, "_show", lambda *_: (_ for _ in ()).throw(OSError("power")))
+        patch.setattr(append_publish, "_show", lambda *_: (_ for _ in ()).throw(OSError("power")))
         with pytest.raises(StoreError, match="power"):
             appended(days(daily, 5, 6), store)
     assert sound(store)

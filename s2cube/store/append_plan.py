@@ -1,9 +1,10 @@
-"""What an append does: whether a cube goes on where a store ends, and with which days."""
+"""What an append is to do: whether a cube goes on where a store ends, and with which days."""
 
 import ast
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -11,18 +12,74 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from s2cube.errors import StoreError, StoreMismatchError, UnfinishedStoreError
-from s2cube.store.appending import ADDED, Plan, pending
-from s2cube.store.layout import ATTRIBUTE, days_in, files_of, layout_of, recipe_of, regions_in
-from s2cube.store.ledger import Ledger, Mark
+from s2cube.store.layout import ATTRIBUTE, days_in, files_of, layout_of, recipe_of, regions_in, token_of
+from s2cube.store.ledger import APPEND, Ledger, Mark
 from s2cube.store.report import listed
 
-__all__ = ["planned"]
+__all__ = ["ADDED", "PLAN", "Plan", "keep_plan", "pending", "planned", "refuse_appending"]
 
+ADDED: Final = "added"
+"""In a store's recipe: what its last append added."""
+PLAN: Final = f"{APPEND}plan.json"
+"""Where in the work folder the plan is kept."""
 _VERB: Final = "append_daily"
 _DATES: Final = {"items", "datetime", "dates"}
 """Arguments in ``history`` that say which days, not what was done to them."""
 
 Days = NDArray[np.datetime64]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an append makes of a store."""
+
+    layout: Mapping[str, Any]
+    recipe: Mapping[str, str]
+    days: tuple[int, ...]
+    """All days of the store as it will be, since 1970."""
+    begin: int
+    """Index of the first day that is written."""
+    revise: bool
+
+    @property
+    def token(self) -> str:
+        """Of layout and recipe, for the marks."""
+        return token_of(self.layout, self.recipe)
+
+
+def pending(ledger: Ledger) -> Plan | None:
+    """Return the plan of the append that was begun and is not finished; None where there is none."""
+    content = ledger.work.get(PLAN)
+    if content is None:
+        return None
+    try:
+        found = json.loads(content)
+        plan = Plan(
+            found["layout"], found["recipe"], tuple(found["days"]), found["begin"], found["revise"]
+        )
+        return plan if plan.token == found["token"] else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def keep_plan(ledger: Ledger, plan: Plan) -> None:
+    """Note what is going to be done."""
+    ledger.work.put(PLAN, json.dumps({**asdict(plan), "token": plan.token}).encode())
+
+
+def refuse_appending(ledger: Ledger) -> None:
+    """Raise where an append was begun and is not finished.
+
+    Raises
+    ------
+    StoreError
+        It says what to do.
+    """
+    if pending(ledger) is not None:
+        raise StoreError(
+            f"An append to {ledger.store.name} is under way or was interrupted: wait for it, or run the "
+            "same append_daily() again; overwrite=True replaces the store."
+        )
 
 
 def planned(ledger: Ledger, cube: xr.Dataset, old: Mapping[str, Mark], *, revise: bool) -> Plan | None:

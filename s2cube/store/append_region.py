@@ -1,8 +1,13 @@
-"""Region tasks of an append: new days behind those that a shard has already."""
+"""What an append does in a region: new days behind those that a shard has already.
 
+Each published shard that is replaced is first noted in the work folder: what it was and what it will
+be, so that until the new days are published both are sound.
+"""
+
+import json
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -10,20 +15,50 @@ from numpy.typing import NDArray
 
 from s2cube.errors import StoreError
 from s2cube.schema import PROVENANCE, Provenance
-from s2cube.store.appending import Note, note_of, put_note, under_way
+from s2cube.store.append_plan import pending
 from s2cube.store.layout import encoding_of, files_of
-from s2cube.store.ledger import ROOT, BlockStatus, Facts, Mark, facts_of
+from s2cube.store.ledger import APPEND, ROOT, BlockStatus, Facts, Ledger, Mark, facts_of
 from s2cube.store.run import Job
 
 if TYPE_CHECKING:
     from s2cube.store.bridge import Recorder
 
-__all__ = ["CHANGED", "REPLACED", "AppendJob", "lasting"]
+__all__ = ["CHANGED", "REPLACED", "AppendJob", "lasting", "note_of"]
 
 CHANGED: Final = "changed"
 """Name of a mark's count of published values that a revision has changed."""
 REPLACED: Final[Mapping[int, str]] = {int(kind): f"replaced_{kind.name.lower()}" for kind in Provenance}
 """Names of a mark's counts of published values that were replaced, by provenance."""
+_NOTES: Final = f"{APPEND}notes/"
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is known of a published shard that is rewritten, from before that happens."""
+
+    token: str
+    """Of the append that does it."""
+    facts: tuple[Facts | None, ...]
+    """What the file may be, besides what the ledger says: several where appends were given up."""
+    tally: Mapping[str, int]
+    """What is replaced in it."""
+
+
+def note_of(ledger: Ledger, file: str) -> Note | None:
+    """Return the note of a file of the store, None where it is as published."""
+    content = ledger.work.get(f"{_NOTES}{file}.json")
+    try:
+        found = json.loads(content or b"")
+        facts = [None if one is None else (int(one[0]), int(one[1])) for one in found["facts"]]
+        tally = {str(name): int(value) for name, value in found["tally"].items()}
+        return Note(str(found["token"]), tuple(facts), tally)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return None
+
+
+def put_note(ledger: Ledger, file: str, note: Note) -> None:
+    """Note what a file will be, before it is."""
+    ledger.work.put(f"{_NOTES}{file}.json", json.dumps(asdict(note)).encode(), settle=False)
 
 
 @dataclass(frozen=True)
@@ -62,7 +97,8 @@ class AppendJob(Job):
 
     def _check_under_way(self) -> None:
         # A run that was suspended while others did its work, and more, must not undo that.
-        if not under_way(self.ledger, self.token):
+        plan = pending(self.ledger)
+        if plan is None or plan.token != self.token:
             raise StoreError(
                 f"The append to {self.ledger.store.name} was finished or given up by another run "
                 "meanwhile."
