@@ -1,6 +1,9 @@
 """Kills without end: whatever happens to a writer, the store is whole or as before; a rerun finishes it.
 
-``python tests/soak.py --kills 200 --rounds 20`` prints a table; the tests of the store run a short one.
+    make soak                                     # the long one, into docs/soak.md
+    python tests/soak.py --kills 20 --rounds 0    # a short one; prints the table
+
+The tests of the store run a short one.
 A kill is ``kill -9``: half of them at a random instant, half at the first sight of a new file. After
 each, the store is looked at, the same program is run to its end, and the result is compared, byte for
 byte, with a store that was written without interruption.
@@ -8,6 +11,7 @@ byte, with a store that was written without interruption.
 
 import argparse
 import contextlib
+import datetime
 import os
 import shutil
 import subprocess
@@ -15,7 +19,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -78,6 +82,11 @@ class Tally:
     """Reruns that ended in the same store."""
     told: list[str] = field(default_factory=list)
     """What was wrong, in words."""
+
+    @property
+    def facts(self) -> tuple[int, ...]:
+        """What the table says."""
+        return self.kills, self.at_work, self.torn, self.lost, self.lies, self.equal
 
     @property
     def clean(self) -> bool:
@@ -340,44 +349,74 @@ def places(kinds: list[str]) -> Iterator[dict[str, Place]]:
         yield found
 
 
-def row(what: str, job: str, kind: str, tally: Tally) -> str:
+HEAD_OF_PAGE = """# Soak
+
+What is left of a store whose writer dies. Made by `make soak` on {date}, with s2cube {version}, in
+{minutes:.0f} minutes.
+
+- *kill -9*: a writer is killed, in half of the cases at a random instant, else at the first sight of a
+  new file. The store is looked at, then the same program is run to its end.
+- *two writers*: the same program twice at once.
+- *a dying worker*: one of two Dask workers is killed at a random instant; where that ended the run, it
+  is run again.
+
+*At work*: how many met a writer that had not finished. *Torn*: stores that opened half made, or whose
+published days had changed. *Lost*: files that were missing in the end. *Lying marks*: marks that did
+not fit the files. *Reruns equal*: stores that were, byte for byte, what one uninterrupted run makes.
+*Other shards* are those of `profile="balanced"`; the *object store* is a service on the same machine
+that speaks S3.
+
+"""
+COLUMNS = "what", "job", "target", "rounds", "at work", "torn", "lost", "lying marks", "reruns equal"
+
+
+def line(cells: Iterable[object]) -> str:
     """Return a line of the table."""
-    facts = (tally.kills, tally.at_work, tally.torn, tally.lost, tally.lies, tally.equal)
-    return f"| {what} | {job} | {kind} | {' | '.join(map(str, facts))} |"
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def rounds(
+    found: Mapping[str, Place], asked: argparse.Namespace
+) -> Iterator[tuple[tuple[str, Job, str], Tally]]:
+    """Do everything that is asked for, shared among targets and jobs."""
+    rng = np.random.default_rng(asked.seed)
+    cells: list[tuple[str, Job]] = [(kind, job) for kind in found for job in asked.jobs]
+    for number, (kind, job) in enumerate(cells):
+        killed, others = (
+            total // len(cells) + (number < total % len(cells)) for total in (asked.kills, asked.rounds)
+        )
+        if killed:
+            yield ("kill -9", job, kind), kills(found[kind], job, killed, rng)
+        if others:
+            yield ("two writers", job, kind), at_once(found[kind], job, others)
+            yield ("a dying worker", job, kind), dying_worker(found[kind], job, others, rng)
 
 
 def main() -> int:
-    """Soak as asked, print the table; 1 where anything was wrong."""
+    """Soak as asked, print the table, write it if asked; 1 where anything was wrong."""
     words = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    words.add_argument("--kills", type=int, default=200, help="of all kinds and jobs together")
+    words.add_argument("--kills", type=int, default=200, help="of all targets and jobs together")
     words.add_argument("--rounds", type=int, default=20, help="of two writers, and of a dying worker")
     words.add_argument("--seed", type=int, default=0)
     words.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     words.add_argument("--jobs", nargs="+", choices=["write", "append"], default=["write", "append"])
+    words.add_argument("--write", type=Path, metavar="PAGE", help="put the table into this page")
     asked = words.parse_args()
-    rng = np.random.default_rng(asked.seed)
-    print("| what | job | target | rounds | at work | torn | lost | lying marks | reruns equal |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |", flush=True)
-    clean = True
+    began, clean = time.monotonic(), True
+    table = [line(COLUMNS), line(["---"] * 3 + ["---:"] * 6)]
+    print("\n".join(table), flush=True)
     with places(asked.kinds) as found:
-        cells = [(kind, job) for kind in found for job in asked.jobs]
-        for number, (kind, job) in enumerate(cells):
-            share = [
-                total // len(cells) + (number < total % len(cells))
-                for total in (asked.kills, asked.rounds)
-            ]
-            rows = [
-                ("kill -9", lambda: kills(found[kind], job, share[0], rng)),  # noqa: B023
-                ("two writers", lambda: at_once(found[kind], job, share[1])),  # noqa: B023
-                ("a dying worker", lambda: dying_worker(found[kind], job, share[1], rng)),  # noqa: B023
-            ]
-            for (what, run), wanted in zip(rows, (share[0], share[1], share[1]), strict=True):
-                if wanted:
-                    tally = run()
-                    clean &= tally.clean
-                    print(row(what, job, kind, tally), flush=True)
-                    for told in tally.told:
-                        print(f"{what}, {job}, {kind}: {told}", file=sys.stderr)
+        for names, tally in rounds(found, asked):
+            clean &= tally.clean
+            table.append(line([*names, *tally.facts]))
+            print(table[-1], flush=True)
+            for told in tally.told:
+                print(f"{', '.join(names)}: {told}", file=sys.stderr)
+    if asked.write:
+        minutes = (time.monotonic() - began) / 60
+        date = datetime.date.today().isoformat()
+        head = HEAD_OF_PAGE.format(date=date, version=s2cube.__version__, minutes=minutes)
+        asked.write.write_text(head + "\n".join(table) + "\n")
     return not clean
 
 

@@ -1,4 +1,23 @@
-"""``append_daily``: more days for a store that is open and stays so."""
+"""``append_daily``: more days for a store that is open and stays so.
+
+What happens, in order. All that is not published yet is in ``append/`` in the work folder.
+
+1. The plan (``append_plan.py``). Under the claim on the whole store, a publication that was begun is
+   finished, the cube is compared with the store, and the plan is kept: days, layout, recipe. The same
+   call makes the same plan, so that reruns and other runs go on with it. Another plan takes its place:
+   then marks of the old one, and shards where the store has no days, are deleted.
+2. The regions (``append_region.py``), each by one run. New days are computed. A shard that has days
+   already is read whole, held against the ledger and notes, noted as what it will be, and replaced:
+   old days as they were, new ones behind. The region is marked when its shards are there for good. The
+   store's metadata stay, so its readers see the old days, from old shards or new.
+3. Publication (``append_publish.py``), under the claim again: the new marks beside those that hold,
+   days and arrays' metadata, the root, the new marks alone.
+
+So at any instant what the root says is there, with old days that do not change; each file is as the
+ledger or a note says, or damaged; and whatever was begun is finished by the same call. A revision does
+the same with the root away, as old days do change. Before a shard is replaced the plan is read once
+more: a run that was suspended, while others went on, stops.
+"""
 
 import os
 from collections import Counter
@@ -112,7 +131,7 @@ def append_daily(
     with as_store_errors(ledger), Claims(ledger.work, progress=progress) as claims:
         with claims.whole():
             finish(ledger)
-            old = _old_marks(ledger)
+            old = Ledger(ledger.store).marks()  # of what is published
             plan = planned(ledger, cube, old, revise=revise)
             if plan is None:
                 return WriteReport(str(store), 0, 0, len(old), {})
@@ -137,11 +156,6 @@ def append_daily(
     done = len(written)
     counts = _new_counts(marks, old, plan.begin)
     return WriteReport(str(store), len(plan.days) - plan.begin, done, len(marks) - done, counts)
-
-
-def _old_marks(ledger: Ledger) -> dict[str, Mark]:
-    """Return the marks of what is published."""
-    return Ledger(ledger.store).marks()
 
 
 def _begin(ledger: Ledger, plan: Plan, claims: Claims) -> None:

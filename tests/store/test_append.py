@@ -76,6 +76,7 @@ def test_day_by_day_is_as_all_at_once(daily: xr.Dataset, place: str) -> None:
     assert stored(store) == stored(f"{place}/w.zarr")
     assert_same(values(store), values(f"{place}/w.zarr"))
     assert not open_target(f"{store}.s2cube").sizes(), "nothing is left of the work"
+    assert len(open_target(store).sizes("ledger/")) == 2, "nor marks of before"
 
 
 def test_the_lines_of_a_daily_job(tmp_path: Path) -> None:
@@ -213,6 +214,41 @@ def stop_after(patch: pytest.MonkeyPatch, regions: int) -> None:
         return real(*args)
 
     patch.setattr(run, "store_blocks", fake)
+
+
+def test_marks_that_are_replaced_while_they_are_read(
+    daily: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who verifies when a day is published sees the store of before or of after, and no damage."""
+    store, real, once = tmp_path / "d.zarr", LocalTarget.get, []
+    days(daily, 0, 6).s2.write_daily(store, **HOW)
+
+    def get(self: LocalTarget, key: str) -> bytes | None:
+        if key.startswith("ledger/marks-") and not once:
+            once.append(key)
+            appended(days(daily, 6, 7), store)
+        return real(self, key)
+
+    monkeypatch.setattr(LocalTarget, "get", get)
+    report = s2cube.verify(store, progress=False)
+    assert report.ok, str(report)
+    assert once
+    assert s2cube.open_daily(store).sizes["time"] == 7
+
+
+def test_what_is_marked_and_gone_is_done_again(daily: xr.Dataset, tmp_path: Path) -> None:
+    store = tmp_path / "d.zarr"
+    for name in ("d.zarr", "w.zarr"):
+        days(daily, 0, 6).s2.write_daily(tmp_path / name, **HOW)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(StoreError, match="link down"):
+            appended(days(daily, 6, 20), store)
+    (store / "B04" / "c" / "1" / "0" / "0").unlink()
+    assert appended(days(daily, 6, 20), store).written == 2
+    appended(days(daily, 6, 20), tmp_path / "w.zarr")
+    assert stored(str(store)) == stored(str(tmp_path / "w.zarr"))
+    assert sound(store)
 
 
 @pytest.mark.parametrize("place", ["folder", "object store"], indirect=True)
