@@ -351,8 +351,8 @@ def places(kinds: list[str]) -> Iterator[dict[str, Place]]:
 
 HEAD_OF_PAGE = """# Soak
 
-What is left of a store whose writer dies. Made by `make soak` on {date}, with s2cube {version}, in
-{minutes:.0f} minutes.
+What is left of a store whose writer dies. Made by `make soak` on {date}, with s2cube {version},
+in {minutes:.0f} minutes (`--kills {kills} --rounds {rounds} --seed {seed}`).
 
 - *kill -9*: a writer is killed, in half of the cases at a random instant, else at the first sight of a
   new file. The store is looked at, then the same program is run to its end.
@@ -415,7 +415,8 @@ def main() -> int:
     if asked.write:
         minutes = (time.monotonic() - began) / 60
         date = datetime.date.today().isoformat()
-        head = HEAD_OF_PAGE.format(date=date, version=s2cube.__version__, minutes=minutes)
+        facts = {**vars(asked), "date": date, "version": s2cube.__version__, "minutes": minutes}
+        head = HEAD_OF_PAGE.format(**facts)
         asked.write.write_text(head + "\n".join(table) + "\n")
     return not clean
 

@@ -2,8 +2,8 @@
 
 While a store is being written, ``<store>.s2cube/`` beside it holds the future root and one mark a
 region, each put after the region's files have settled. On publication the marks are packed into one
-object of the store's own ``ledger/`` group, and the root is put last: an unfinished store does not open.
-The group itself stays small. It names that object and the regions that are not there, which is all that
+array of the store's own ``ledger/`` group, and the root is put last: an unfinished store does not open.
+The group itself stays small. It names that array and the regions that are not there, which is all that
 a reader needs.
 """
 
@@ -29,7 +29,7 @@ COMING: Final = "coming"
 APPEND: Final = "append/"
 """Where in the work folder all is that an append needs."""
 _MARKS: Final = "marks"
-"""What the group says of the marks: which object of the group they are in, ..."""
+"""What the group says of the marks: which array of the group they are in, ..."""
 _FACTS: Final = "facts"
 """... its size and CRC-32, ..."""
 _GAPS: Final = "gaps"
@@ -175,19 +175,22 @@ class Ledger:
         return [name for name in regions if not told or name in told[_GAPS]]
 
     def put_packed(self, layout: Mapping[str, Any], marks: Iterable[Mark]) -> dict[str, Any]:
-        """Put all marks of a store as one object; return what the group is to say of them."""
+        """Put all marks of a store as one array; return what the group is to say of them."""
         marks = list(marks)
-        content = pack(layout, marks)
-        facts = facts_of(content)
-        name = f"marks-{facts[1]:08x}.json.gz"
-        self.store.put(f"{LEDGER}/{name}", content)
+        chunk, metadata = pack(layout, marks)
+        facts = facts_of(chunk)
+        name = f"marks-{facts[1]:08x}"
+        self.store.put(_chunk_of(name), chunk)
+        self.store.put(f"{LEDGER}/{name}/{ROOT}", metadata)
         return {_MARKS: name, _FACTS: facts, _GAPS: [mark.region for mark in marks if not mark.there]}
 
     def sweep_packed(self) -> None:
         """Delete packed marks that the group does not name any more."""
         group = _json(self.store.get(GROUP))["attributes"]
-        named = {GROUP, *(_packed_in(_told(one)) for one in (group, group.get(COMING)))}
-        self.store.delete([name for name in self.store.sizes(f"{LEDGER}/") if name not in named])
+        named = {_told(one).get(_MARKS) for one in (group, group.get(COMING))}
+        there = {key.split("/")[1] for key in self.store.sizes(f"{LEDGER}/")}
+        for name in there - named - {ROOT}:
+            self.store.beside(f"/{LEDGER}/{name}").delete_tree()
 
     def fresh_marks(self) -> dict[str, Mark]:
         """Return the marks by region that are not published yet."""
@@ -303,13 +306,19 @@ class Ledger:
 def _told(group: Any) -> dict[str, Any]:
     """Return what the group says of the marks, nothing where they are not packed or it is damaged."""
     told = group.get(LEDGER) if isinstance(group, dict) else None
-    return told if isinstance(told, dict) and isinstance(told.get(_GAPS), list) else {}
+    if not isinstance(told, dict) or not isinstance(told.get(_GAPS), list):
+        return {}
+    return told if isinstance(told.get(_MARKS), str) else {}
 
 
 def _packed_in(told: Mapping[str, Any]) -> str | None:
-    """Return the path of the object with all marks; None where there is none, or it leads out."""
-    name = f"{LEDGER}/{told.get(_MARKS, '')}"
-    return name if is_safe(name) and name != GROUP else None
+    """Return the path of the chunk with all marks; None where there is none, or it leads out."""
+    path = _chunk_of(told.get(_MARKS, ""))
+    return path if is_safe(path) else None
+
+
+def _chunk_of(name: str) -> str:
+    return f"{LEDGER}/{name}/c/0"
 
 
 def _objects_in(group: Any) -> dict[str, Facts]:

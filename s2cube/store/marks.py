@@ -1,8 +1,9 @@
 """Marks: what is known of a region, one by one and packed.
 
 While a store is being written, each mark is an object of its own, with the name of every file. Of a
-finished store all marks are one object: files have the order that the layout gives them, and need no
-names.
+finished store all marks are one Zarr array, as other readers of the store trip over what is none: the
+bytes of a JSON text in one gzipped chunk. In there files have the order that the layout gives them, and
+need no names.
 """
 
 import gzip
@@ -22,6 +23,8 @@ _NAMING: Final = ("variables", "shape", "shards", "region")
 """What of a layout decides the names of regions and files."""
 _NO_FILE: Final = -1
 """Size of a file that is not there, as it would hold nothing but fill."""
+_LEVEL: Final = 6
+"""Of gzip."""
 _MALFORMED: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError)
 
 Facts = tuple[int, int]
@@ -104,8 +107,8 @@ def facts_of(content: bytes) -> Facts:
     return len(content), zlib.crc32(content)
 
 
-def pack(layout: Mapping[str, Any], marks: Iterable[Mark]) -> bytes:
-    """Return the marks of a store as one object: gzipped JSON."""
+def pack(layout: Mapping[str, Any], marks: Iterable[Mark]) -> tuple[bytes, bytes]:
+    """Return the marks of a store as an array: its only chunk, and its metadata."""
     regions, known = regions_in(layout), dict[str, int]()
     packed = []
     for mark in marks:
@@ -121,14 +124,34 @@ def pack(layout: Mapping[str, Any], marks: Iterable[Mark]) -> bytes:
             }
         )
     content = {"layout": {key: layout[key] for key in _NAMING}, "items": list(known), "marks": packed}
+    text = json.dumps(content, separators=(",", ":")).encode()
     # No time in the header: the same marks are the same bytes.
-    return gzip.compress(json.dumps(content, separators=(",", ":")).encode(), mtime=0)
+    return gzip.compress(text, _LEVEL, mtime=0), _metadata(len(text))
 
 
-def unpack(content: bytes) -> dict[str, Mark]:
+def _metadata(length: int) -> bytes:
+    grid = {"name": "regular", "configuration": {"chunk_shape": [length]}}
+    keys = {"name": "default", "configuration": {"separator": "/"}}
+    metadata = {
+        "zarr_format": 3,
+        "node_type": "array",
+        "shape": [length],
+        "data_type": "uint8",
+        "chunk_grid": grid,
+        "chunk_key_encoding": keys,
+        "fill_value": 0,
+        "codecs": [{"name": "bytes"}, {"name": "gzip", "configuration": {"level": _LEVEL}}],
+        "attributes": {},
+        # Of its own: while marks are replaced there are two arrays, of other lengths.
+        "dimension_names": [f"byte_of_{length}"],
+    }
+    return json.dumps(metadata).encode()
+
+
+def unpack(chunk: bytes) -> dict[str, Mark]:
     """Return marks by region; without those that are damaged, none where all are."""
     try:
-        packed = json.loads(gzip.decompress(content))
+        packed = json.loads(gzip.decompress(chunk))
         layout, items = packed["layout"], packed["items"]
         regions = regions_in(layout)
         read = (_unpacked(layout, regions, items, one) for one in packed["marks"])

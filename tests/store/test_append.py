@@ -76,7 +76,7 @@ def test_day_by_day_is_as_all_at_once(daily: xr.Dataset, place: str) -> None:
     assert stored(store) == stored(f"{place}/w.zarr")
     assert_same(values(store), values(f"{place}/w.zarr"))
     assert not open_target(f"{store}.s2cube").sizes(), "nothing is left of the work"
-    assert len(open_target(store).sizes("ledger/")) == 2, "nor marks of before"
+    assert len(open_target(store).sizes("ledger/")) == 3, "nor marks of before"
 
 
 def test_the_lines_of_a_daily_job(tmp_path: Path) -> None:
@@ -234,6 +234,23 @@ def test_marks_that_are_replaced_while_they_are_read(
     assert report.ok, str(report)
     assert once
     assert s2cube.open_daily(store).sizes["time"] == 7
+
+
+def test_a_mark_that_another_append_puts_late_does_not_count(daily: xr.Dataset, tmp_path: Path) -> None:
+    store = tmp_path / "d.zarr"
+    days(daily, 0, 6).s2.write_daily(store, **HOW)
+    marks = Path(f"{store}.s2cube") / "append" / "marks"
+    late: dict[str, bytes] = {}
+    for end, regions in ((20, 1), (7, 0)):
+        with pytest.MonkeyPatch.context() as patch:
+            stop_after(patch, regions)
+            with pytest.raises(StoreError, match="link down"):
+                appended(days(daily, 6, end), store)
+        late = late or {path.name: path.read_bytes() for path in marks.iterdir()}
+    for name, mark in late.items():
+        (marks / name).write_bytes(mark)
+    assert appended(days(daily, 6, 7), store).written == 2
+    assert sound(store)
 
 
 def test_what_is_marked_and_gone_is_done_again(daily: xr.Dataset, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Marks of a whole store, packed: the same again, and small."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from compare import PIECES
 
 import s2cube
@@ -44,17 +46,27 @@ def test_marks_come_back_as_they_were() -> None:
     nothing = dict.fromkeys(marks[1].files)
     marks[1] = Mark(marks[1].region, "5a" * 32, nothing, status=BlockStatus.NO_DATA)
     marks[2] = Mark.of_failure(marks[2].region, "5a" * 32, "OSError: link down", "0.1.0")
-    assert list(unpack(pack(layout, marks)).values()) == marks
+    assert list(unpack(pack(layout, marks)[0]).values()) == marks
     assert pack(layout, marks) == pack(layout, marks), "the same bytes, whenever"
 
 
 def test_ten_thousand_regions_of_a_year_are_twenty_megabytes() -> None:
-    assert len(pack(*a_year(100))) < 100 * 2000
+    assert len(pack(*a_year(100))[0]) < 100 * 2000
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"\x1f\x8b\x08"])
 def test_what_is_no_ledger_holds_no_marks(content: bytes) -> None:
     assert unpack(content) == {}
+
+
+def test_other_readers_find_an_array(small: xr.Dataset, tmp_path: Path) -> None:
+    """Who walks the whole store without consolidated metadata meets nothing unknown: it is JSON."""
+    store = tmp_path / "d.zarr"
+    small.s2.write_daily(store, **PIECES)
+    group = zarr.open_group(store, mode="r", use_consolidated=False)
+    (marks,) = (node for name, node in group.members(max_depth=None) if name.startswith("ledger/"))
+    assert isinstance(marks, zarr.Array)
+    assert len(json.loads(marks[:].tobytes())["marks"]) == 2
 
 
 def test_who_opens_a_store_does_not_read_its_marks(
