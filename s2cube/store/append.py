@@ -163,9 +163,9 @@ def _begin(ledger: Ledger, plan: Plan, claims: Claims) -> None:
     begun = pending(ledger)
     if begun != plan:
         if ledger.work.sizes(APPEND):
-            # Another one was given up. Its notes stay: they tell what files may be.
+            # Another one was given up. Its notes stay: they tell what files may be. Its marks are none
+            # of this plan's, see _done().
             claims.refuse_others("appending other days")
-            ledger.work.delete(ledger.work.sizes(MARKS))
             if begun is not None:
                 _delete_beyond(ledger, begun)
         keep_plan(ledger, plan)
