@@ -23,6 +23,7 @@ from s2cube.masks import clear_share, cloud_mask, combine_masks, mask_agreement,
 from s2cube.mosaic import mosaic_orbits
 from s2cube.plan import Explanation, explain
 from s2cube.plot import plot_gap_filling, plot_masks, plot_series, plot_true_color
+from s2cube.report import report
 from s2cube.schema import items, validate
 from s2cube.sources import (
     PROFILES,
@@ -87,6 +88,7 @@ __all__ = [
     "plot_series",
     "plot_true_color",
     "reflectance_offset",
+    "report",
     "save_items",
     "seam_score",
     "search",

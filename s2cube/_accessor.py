@@ -13,6 +13,7 @@ from s2cube.gapfill import fill_gaps
 from s2cube.masks import clear_share, cloud_mask, mask_clouds
 from s2cube.plan import explain
 from s2cube.plot import plot_masks, plot_series, plot_true_color
+from s2cube.report import report
 from s2cube.schema import items, validate
 from s2cube.store import append_daily, write_daily
 
@@ -62,6 +63,7 @@ class S2Accessor:
     write_daily = _Verb(write_daily)
     append_daily = _Verb(append_daily)
     write_cogs = _Verb(write_cogs)
+    report = _Verb(report)
     plot_true_color = _Verb(plot_true_color)
     plot_masks = _Verb(plot_masks)
     plot_series = _Verb(plot_series)
