@@ -150,7 +150,7 @@ def test_what_readers_see_meanwhile(
         ),
     ],
 )
-def test_stopped_at_any_put_a_rerun_finishes(
+def test_stopped_at_any_put_or_delete_a_rerun_finishes(
     daily: xr.Dataset, tmp_path: Path, revise: bool, first: int, step: int
 ) -> None:
     """The store is as before meanwhile (closed, if it is revised), and at the end as if nothing was."""
@@ -162,7 +162,7 @@ def test_stopped_at_any_put_a_rerun_finishes(
     published = values(tmp_path / "old.zarr")
     shutil.copytree(tmp_path / "old.zarr", tmp_path / "whole.zarr")
     whole = appended(new, tmp_path / "whole.zarr", revise=revise)
-    store, real = tmp_path / "d.zarr", LocalTarget.put
+    store, real, real_delete = tmp_path / "d.zarr", LocalTarget.put, LocalTarget.delete
     for nth in range(first, 100, step):
         shutil.rmtree(store, ignore_errors=True)
         shutil.rmtree(f"{store}.s2cube", ignore_errors=True)
@@ -176,8 +176,16 @@ def test_stopped_at_any_put_a_rerun_finishes(
                 raise OSError("no more")
             real(self, key, content, **how)
 
+        def delete(self: LocalTarget, keys: Any, done: list[str] = done) -> None:
+            keys = list(keys)
+            done += [key for key in keys if key.startswith("append/")][:1]
+            if len(done) > nth and "runs/" not in str(keys):  # noqa: B023
+                raise OSError("no more")
+            real_delete(self, keys)
+
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(LocalTarget, "put", put)
+            patch.setattr(LocalTarget, "delete", delete)
             told = ""
             try:
                 appended(new, store, revise=revise)
