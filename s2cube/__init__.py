@@ -41,7 +41,7 @@ from s2cube.sources import (
     save_items,
     search,
 )
-from s2cube.store import VerifyReport, WriteReport, open_daily, verify, write_daily
+from s2cube.store import VerifyReport, WriteReport, append_daily, open_daily, verify, write_daily
 
 __version__ = "0.1.0"
 
@@ -57,6 +57,7 @@ __all__ = [
     "VerifyReport",
     "WriteReport",
     "__version__",
+    "append_daily",
     "as_cube",
     "check_masks",
     "check_offsets",
