@@ -25,6 +25,7 @@ from s2cube.masks import clear_share, cloud_mask, combine_masks, mask_agreement,
 from s2cube.mosaic import mosaic_orbits
 from s2cube.plan import Explanation, explain
 from s2cube.plot import plot_gap_filling, plot_masks, plot_series, plot_true_color
+from s2cube.report import report
 from s2cube.schema import items, validate
 from s2cube.sources import (
     PROFILES,
@@ -42,7 +43,7 @@ from s2cube.sources import (
     save_items,
     search,
 )
-from s2cube.store import VerifyReport, WriteReport, open_daily, verify, write_daily
+from s2cube.store import VerifyReport, WriteReport, append_daily, open_daily, verify, write_daily
 
 __version__ = "0.1.0"
 
@@ -59,6 +60,7 @@ __all__ = [
     "VerifyReport",
     "WriteReport",
     "__version__",
+    "append_daily",
     "as_cube",
     "check_masks",
     "check_offsets",
@@ -91,6 +93,7 @@ __all__ = [
     "plot_series",
     "plot_true_color",
     "reflectance_offset",
+    "report",
     "save_items",
     "seam_score",
     "search",

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import xarray as xr
@@ -20,6 +20,9 @@ from s2cube.plan import Region
 from s2cube.schema import FAILED_LOOKS, PROVENANCE, Provenance
 from s2cube.store.layout import encoding_of, files_of, shard_of
 from s2cube.store.ledger import BlockStatus, Facts, Ledger, Mark
+
+if TYPE_CHECKING:
+    from s2cube.store.bridge import Recorder
 
 __all__ = ["Job", "run", "store_blocks", "version"]
 
@@ -38,6 +41,32 @@ class Job:
     region: Region
     items: tuple[str, ...] = ()
     """Ids of the items that the cube was made of, where they are known."""
+    begin: int = 0
+    """Index in the store of the cube's first day; what has no days is only written with the first."""
+
+    @property
+    def names(self) -> list[str]:
+        """The variables that are written."""
+        return [name for name, dims in self.layout["variables"].items() if dims == 3 or not self.begin]
+
+    def recorder(self) -> "Recorder":
+        """Return what puts the region's shards."""
+        from s2cube.store.bridge import Recorder
+
+        return Recorder(self.ledger.store)
+
+    def target(self, recorder: "Recorder", name: str) -> Any:
+        """Return what takes the blocks of a variable, at their place in the store."""
+        return _opened(recorder, self, name)
+
+    def marked(
+        self, counts: Mapping[str, int], files: Mapping[str, Facts | None], *, has_data: bool
+    ) -> Mark:
+        """Return the mark of the region that was written."""
+        status = BlockStatus.WRITTEN if has_data else BlockStatus.NO_DATA
+        return Mark(
+            self.region.id, self.token, files, counts, version(), status=status, items=self.items
+        )
 
     def cut(self, cube: xr.Dataset) -> xr.Dataset:
         """Return the piece of `cube` that is computed, its graph culled to it."""
@@ -162,9 +191,7 @@ def _write_region(piece: xr.Dataset, job: Job) -> "Mark | BaseException":
     """Compute and write one region, then mark it. Failures are returned: others go on."""
     try:
         counts, files, has_data = store_blocks(piece, job)
-        status = BlockStatus.WRITTEN if has_data else BlockStatus.NO_DATA
-        mark = Mark(job.region.id, job.token, files, counts, version(), status=status, items=job.items)
-        return job.ledger.mark(mark)
+        return job.ledger.mark(job.marked(counts, files, has_data=has_data), files)
     except Exception as error:  # noqa: BLE001 - whatever it was, the report tells it
         return error
 
@@ -193,18 +220,17 @@ def store_blocks(piece: xr.Dataset, job: Job) -> tuple[dict[str, int], dict[str,
     import dask.config
     from dask.base import compute
 
-    from s2cube.store.bridge import Recorder
-
-    whole = (slice(0, job.layout["shape"][0]), job.region.y, job.region.x)
-    recorder = Recorder(job.ledger.store)
+    whole = (slice(job.begin, job.layout["shape"][0]), job.region.y, job.region.x)
+    recorder = job.recorder()
     sources: list[Any] = []
     targets: list[Any] = []
     places: list[Any] = []
     data: list[Any] = []
     counts: dict[str, Any] = {}
-    for name, dims in job.layout["variables"].items():
+    for name in job.names:
         shard = shard_of(job.layout, name)
-        for part, side in zip(whole[-dims:], shard, strict=True):
+        place = whole[-len(shard) :]
+        for part, side in zip(place[-2:], shard[-2:], strict=True):
             if part.start % side:
                 raise StoreError(
                     f"Region {job.region.id} does not start on a shard of {side}: two owners of one "
@@ -217,11 +243,11 @@ def store_blocks(piece: xr.Dataset, job: Job) -> tuple[dict[str, int], dict[str,
             counts[name] = count_blocks(clamped, array, **how)
             array = map_pixels(encode, array, dtype=held.dtype, **how)
         # Dask cuts at the shards' edges, so that each is written once, by one task.
-        array = array.rechunk(shard)
+        array = array.rechunk(tuple(_cut(part, side) for part, side in zip(place, shard, strict=True)))
         data.append(count_blocks(_other_than, array, by_block=True, value=held.fill))
         sources.append(array)
-        places.append(whole[-dims:])
-        targets.append(_opened(recorder, job, name))
+        places.append(place)
+        targets.append(job.target(recorder, name))
     writing = da.store(sources, targets, regions=places, lock=False, compute=False)
     for kind in Provenance:
         where = piece[PROVENANCE].data
@@ -232,16 +258,22 @@ def store_blocks(piece: xr.Dataset, job: Job) -> tuple[dict[str, int], dict[str,
     # region's inner tasks back to the scheduler.
     with dask.config.set(scheduler="threads", num_workers=_threads()):
         _, found, filled = compute(writing, counts, data)
-    lost = sum(int(found.pop(name)) for name in job.layout["variables"] if encoding_of(name).scaled)
+    lost = sum(int(found.pop(name)) for name in job.names if encoding_of(name).scaled)
     kept = {name: int(count) for name, count in found.items() if count}
-    of_bands = zip(job.layout["variables"], filled, strict=True)
+    of_bands = zip(job.names, filled, strict=True)
     has_data = any(blocks.any() for name, blocks in of_bands if name in schema.BANDS)
     full = [bool(count) for blocks in filled for count in blocks.ravel()]
-    files = dict(zip(files_of(job.layout, job.region), full, strict=True))
+    files = dict(zip(files_of(job.layout, job.region, job.begin), full, strict=True))
     return {**kept, "clamped": lost}, _accounted(recorder.facts, files, job), has_data
 
 
-def _opened(recorder: Any, job: Job, name: str) -> Any:
+def _cut(part: slice, side: int) -> tuple[int, ...]:
+    """Return the sizes of what lies in `part` of each shard."""
+    edges = [part.start, *range((part.start // side + 1) * side, part.stop, side), part.stop]
+    return tuple(np.diff(edges).tolist())
+
+
+def _opened(recorder: "Recorder", job: Job, name: str) -> Any:
     """Return the array of a variable, to be written."""
     import zarr
 

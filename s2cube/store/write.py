@@ -13,6 +13,7 @@ from s2cube import schema
 from s2cube.errors import CubeError, StoreError, StoreMismatchError
 from s2cube.plan import regions_of
 from s2cube.schema import PROVENANCE
+from s2cube.store.append_plan import ADDED, refuse_appending
 from s2cube.store.claims import Claims
 from s2cube.store.item import put_item
 from s2cube.store.layout import (
@@ -31,7 +32,7 @@ from s2cube.store.report import WriteReport
 from s2cube.store.run import Job, run, version
 from s2cube.store.target import open_target
 
-__all__ = ["write_daily"]
+__all__ = ["as_store_errors", "check_daily", "items_of", "work_through", "write_daily"]
 
 REGION: Final = 1024
 """Side of a region, px: smaller ones would read every source block several times."""
@@ -43,6 +44,7 @@ def write_daily(
     *,
     region_size: int = REGION,
     profile: Profile = "series",
+    append_every: int | None = None,
     resume: bool = True,
     overwrite: bool = False,
     progress: bool = True,
@@ -67,6 +69,10 @@ def write_daily(
         Side of a region, px; rounded up to whole shards. Memory grows with its square.
     profile
         ``"series"``: chunks for reading a pixel's series; ``"balanced"``: for maps as well.
+    append_every
+        Makes a store that :func:`s2cube.append_daily` can add days to, in shards of so many days: each
+        time days are added, the last, unfinished shard is written anew. A month is a good choice for a
+        store that grows daily.
     resume
         Whether to go on with a store that was begun with the same settings, or to refuse it.
     overwrite
@@ -121,12 +127,7 @@ def write_daily(
     >>> report.written, again.written, again.kept
     (1, 0, 1)
     """
-    cube = schema.validate(cube)
-    if PROVENANCE not in cube:
-        raise CubeError("The cube is not filled (it has no 'provenance'): run fill_gaps() first.")
-    times = cube["time"].values
-    if (times != times.astype("datetime64[D]")).any():
-        raise CubeError("A daily series has dates at 00:00, this cube has times of day.")
+    cube = check_daily(cube)
     fraction = _fraction(max_failed_fraction)
     ledger = Ledger(open_target(store, storage_options))
     if ledger.store.name in opened_from(cube):
@@ -134,14 +135,14 @@ def write_daily(
             f"The cube was opened from {ledger.store.name}: written there it would read what it "
             "overwrites. Choose another path."
         )
-    layout = layout_of(cube, profile)
+    layout = layout_of(cube, profile, _days_of(append_every))
     cut = regions_of(tuple(layout["shape"][1:]), _whole(region_size), tuple(layout["shards"][1:]))
     # As it comes out, not as it was asked for: sizes that cut the same regions are the same.
     layout["region"] = [cut[0].y.stop, cut[0].x.stop]
     regions = regions_in(layout)
     recipe = recipe_of(cube, layout["variables"])
     token = token_of(layout, recipe)
-    with _as_store_errors(ledger), Claims(ledger.work, progress=progress) as claims:
+    with as_store_errors(ledger), Claims(ledger.work, progress=progress) as claims:
         with claims.whole():
             if overwrite and ledger.ours:
                 claims.refuse_others("overwrite=True")
@@ -152,8 +153,8 @@ def write_daily(
             if todo:
                 ledger.forget(name for name in known if name in todo)  # failed, damaged, of other work
                 ledger.reopen()
-        jobs = {name: Job(ledger, layout, token, todo[name], _items(cube)) for name in todo}
-        written, by_others, errors = _work(cube, jobs, claims, progress=progress)
+        jobs = {name: Job(ledger, layout, token, todo[name], items_of(cube)) for name in todo}
+        written, by_others, errors = work_through(cube, jobs, claims, progress=progress)
         marks |= by_others | written
         failed = {name: mark for name, mark in marks.items() if not mark.there}
         if len(failed) > fraction * len(regions):
@@ -162,7 +163,7 @@ def write_daily(
             if not ledger.published:  # nor has another run been quicker
                 lost = [file for name in failed for file in files_of(layout, regions[name])]
                 ledger.publish([marks[name] for name in regions], lost)
-                put_item(ledger, cube)
+                put_item(ledger, layout, recipe)
             claims.clear_dead()
             ledger.clear()
     total: Counter[str] = Counter()
@@ -171,12 +172,29 @@ def write_daily(
     done = sum(mark.there for mark in written.values())
     return WriteReport(
         str(store),
-        len(times),
+        cube.sizes["time"],
         done,
         len(marks) - done - len(failed),
         dict(total),
         {name: mark.error for name, mark in failed.items()},
     )
+
+
+def check_daily(cube: xr.Dataset) -> xr.Dataset:
+    """Return `cube`, if it is one that a store can hold.
+
+    Raises
+    ------
+    CubeError
+        It is not filled, or not in whole days.
+    """
+    cube = schema.validate(cube)
+    if PROVENANCE not in cube:
+        raise CubeError("The cube is not filled (it has no 'provenance'): run fill_gaps() first.")
+    times = cube["time"].values
+    if (times != times.astype("datetime64[D]")).any():
+        raise CubeError("A daily series has dates at 00:00, this cube has times of day.")
+    return cube
 
 
 def _fraction(value: Any) -> float:
@@ -191,7 +209,16 @@ def _whole(region_size: Any) -> int:
     return int(region_size)
 
 
-def _items(cube: xr.Dataset) -> tuple[str, ...]:
+def _days_of(append_every: Any) -> int | None:
+    if append_every is None:
+        return None
+    if isinstance(append_every, bool) or not hasattr(append_every, "__index__") or append_every < 1:
+        raise CubeError(f"append_every is a whole number of days above 0, got {append_every!r}.")
+    return int(append_every)
+
+
+def items_of(cube: xr.Dataset) -> tuple[str, ...]:
+    """Return the ids of the items that a cube was made of, where it knows them."""
     if schema.ITEMS not in cube.coords:
         return ()
     ids = [str(record.get("id")) for step in schema.records_of(cube) for record in step]
@@ -199,7 +226,7 @@ def _items(cube: xr.Dataset) -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _as_store_errors(ledger: Ledger) -> Iterator[None]:
+def as_store_errors(ledger: Ledger) -> Iterator[None]:
     """Let what the file system says about metadata come out as what is documented."""
     try:
         yield
@@ -229,7 +256,7 @@ def _sound(
     return {mark.region: mark for mark in marks if ledger.holds(mark, sizes)}
 
 
-def _work(
+def work_through(
     cube: xr.Dataset, jobs: Mapping[str, Job], claims: Claims, *, progress: bool
 ) -> tuple[dict[str, Mark], dict[str, Mark], dict[str, BaseException]]:
     """Do every region that no other run does, and wait for those; take over from runs that die.
@@ -334,7 +361,13 @@ def _prepare(
         # New, or a run was killed, or the root damaged, before there was anything to compare with.
         ledger.begin(*skeleton(cube, layout, recipe))
         return
+    refuse_appending(ledger)
     remedy = "pass overwrite=True to replace it, or choose another path."
+    if ADDED in made["recipe"]:
+        raise StoreMismatchError(
+            f"{name} has had days appended since it was begun: append_daily() adds more, and with "
+            f"revise=True redoes those that are there. Or {remedy}"
+        )
     if not resume:
         raise StoreMismatchError(f"{name} exists and resume=False: {remedy}")
     if differ := [key for key, value in layout.items() if made["layout"].get(key) != value]:

@@ -1,6 +1,5 @@
 """The writer: right values, and nothing lost on the way."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +64,7 @@ def test_what_is_on_disk(daily: xr.Dataset, tmp_path: Path) -> None:
     # Blocks without any data are written too: absent would look like lost.
     assert (store / "B04" / "c" / "0" / "1" / "2").exists()
     assert not (tmp_path / "d.zarr.s2cube").exists(), "the work folder is gone when all is done"
-    marks = json.loads((store / "ledger" / "zarr.json").read_text())["attributes"]["ledger"]
-    assert [mark["region"] for mark in marks] == ["y0-300_x0-512", "y0-300_x512-530"]
+    assert list(Ledger(open_target(store)).marks()) == ["y0-300_x0-512", "y0-300_x512-530"]
 
 
 def test_others_read_it_right(daily: xr.Dataset, tmp_path: Path) -> None:
