@@ -162,7 +162,7 @@ def test_import_costs_little_beside_xarray() -> None:
         "import s2cube; print(len(sys.modules) - before)"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(out.stdout) < 200
+    assert int(out.stdout) < 220
 
 
 def test_public_names_are_there() -> None:
