@@ -2,7 +2,7 @@
 
 >>> import s2cube
 >>> cube = s2cube.testing.simulate_cube(seed=1)
->>> daily = cube.s2.mask_clouds("scl", buffer=60).s2.fill_gaps("linear", freq="1D")
+>>> daily = cube.s2.mask_clouds("scl", buffer=60).s2.fill_gaps(freq="1D")
 """
 
 from s2cube import testing
@@ -18,7 +18,7 @@ from s2cube.evaluate import (
     summarize_gap_filling,
 )
 from s2cube.export import write_cogs
-from s2cube.gapfill import fill_gaps
+from s2cube.gapfill import fill_gaps, fit_gap_filler
 from s2cube.masks import clear_share, cloud_mask, combine_masks, mask_agreement, mask_clouds
 from s2cube.mosaic import mosaic_orbits
 from s2cube.plan import Explanation, explain
@@ -69,6 +69,7 @@ __all__ = [
     "evaluate_masks",
     "explain",
     "fill_gaps",
+    "fit_gap_filler",
     "geomedian",
     "items",
     "mask_agreement",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.metadata import version
 
 from s2cube import schema
-from s2cube.gapfill import fill_gaps
+from s2cube.gapfill import DEFAULT, METHODS, fill_gaps
 from s2cube.masks import mask_clouds
 from s2cube.sources import open_stac, period
 from s2cube.store import write_daily
@@ -85,9 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     daily.add_argument(
         "--buffer", type=float, default=60, metavar="M", help="metres around clouds to mask; default: 60"
     )
-    daily.add_argument("--method", choices=("linear", "last"), default="linear", help="default: linear")
+    daily.add_argument("--method", choices=tuple(METHODS), default=DEFAULT, help=f"default: {DEFAULT}")
     daily.add_argument(
-        "--causal", action="store_true", help="use only looks up to each day (needs --method last)"
+        "--causal", action="store_true", help="use only looks up to each day (not linear, not closest)"
     )
     daily.add_argument(
         "--margin",

@@ -18,7 +18,7 @@ import xarray as xr
 from s2cube.errors import StoreMismatchError
 from s2cube.evaluate import evaluate_gap_filling
 from s2cube.export import write_catalog
-from s2cube.gapfill import fill_gaps
+from s2cube.gapfill import DEFAULT, fill_gaps
 from s2cube.masks import mask_clouds
 from s2cube.plot import plot_series, plot_true_color
 from s2cube.schema import Status, band_id
@@ -31,8 +31,10 @@ DEMO_COLLECTION: Final = "sentinel-2-l2a-romania"
 ARCHIVED: Final = ("2018-01-01", "2021-01-01")
 FILLED: Final = ("2019-01-01", "2020-12-31")
 """A year less than is archived: looks before and after help to fill."""
-BUFFER: Final = 30.0
-METHOD: Final = "linear"
+MASK: Final = "spectral-temporal"
+OPENING, BUFFER = 15.0, 30.0
+"""Metres: specks that are dropped from the mask, and what clouds grow by."""
+METHOD: Final = DEFAULT
 PICTURES: Final = ("before-after.png", "series.png")
 # Which file of the wheel has which asset. Both have B3, B4 and a scene classification; a product's
 # classification is at 20 m.
@@ -93,7 +95,7 @@ class DemoSummary:
         report = self.report
         head = [
             f"dates in          {self.looks} looks, {ARCHIVED[0]} to {ARCHIVED[1]}",
-            f"masked            {self.masked:.1%} of all pixels and looks (SCL, {BUFFER:.0f} m buffer)",
+            f"masked            {self.masked:.1%} of all pixels and looks ({MASK})",
             f"days out          {report.days}, {FILLED[0]} to {FILLED[1]}",
             f"  observed        {report.observed:.1%}",
             f"  filled          {report.filled:.1%}",
@@ -142,7 +144,7 @@ def run_demo(folder: str | Path = "demo-output", *, progress: bool = True) -> De
 
     tell(f"2/4 daily series: {folder / 'daily.zarr'}")
     looks = open_stac(catalog, datetime="/".join(ARCHIVED))
-    clear = mask_clouds(looks, "scl", buffer=BUFFER)
+    clear = mask_clouds(looks, MASK, opening=OPENING, buffer=BUFFER)
     days = np.arange(FILLED[0], np.datetime64(FILLED[1]) + 1, dtype="datetime64[D]")
     daily = fill_gaps(clear, METHOD, dates=days)
     store = folder / "daily.zarr"
@@ -162,7 +164,7 @@ def run_demo(folder: str | Path = "demo-output", *, progress: bool = True) -> De
     if report.written or not drawn or kept.get("made_by") != made_by:
         # The place is small: what follows looks at all of it several times, so read it once.
         looks = looks.compute()
-        clear = mask_clouds(looks, "scl", buffer=BUFFER)
+        clear = mask_clouds(looks, MASK, opening=OPENING, buffer=BUFFER)
         kept = {"made_by": made_by, **_measure(clear)}
         tell(f"4/4 pictures: {', '.join(PICTURES)}")
         _draw(looks, clear, open_daily(store), folder)
@@ -177,8 +179,8 @@ def _measure(clear: xr.Dataset) -> dict[str, Any]:
     masked = float(((status >= Status.THIN_CLOUD) & (status <= Status.CLOUD)).mean())
     how: dict[str, Any] = {"masks": ("clouds", "frame"), "by": "band", "daily": False}
     tables = [
-        evaluate_gap_filling(clear, ["last"], causal=True, progress=False, **how),
-        evaluate_gap_filling(clear, ["linear"], causal=False, progress=False, **how),
+        evaluate_gap_filling(clear, [usual, METHOD], causal=causal, progress=False, **how)
+        for usual, causal in (("last", True), ("linear", False))
     ]
     errors = [row for table in tables for row in table.to_dict("records")]
     errors.sort(key=lambda row: str(row["mask"]))

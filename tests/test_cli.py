@@ -69,7 +69,10 @@ def test_errors_are_one_line_and_status_1(
         (["--source", "nowhere.json", "--datetime", "2020"], "Cannot read a STAC catalogue"),
         (["--source", str(archive), "--datetime", "1999"], "No item in"),
         (["--source", str(archive), "--datetime", "2020-06", "--bands", "purple"], "no Sentinel-2 band"),
-        (["--source", str(archive), "--datetime", "2020-06", "--causal"], "cannot be causal"),
+        (
+            ["--source", str(archive), "--datetime", "2020-06", "--method", "linear", "--causal"],
+            "cannot be causal",
+        ),
         (["--source", str(archive), "--datetime", "../2020-06"], "a first and a last day"),
         (
             ["--source", str(archive), "--datetime", "2020-06", "--bbox", "0", "0", "1", "1"],

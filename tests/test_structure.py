@@ -53,7 +53,8 @@ OWNERS = {
     "obstore": {"store"},
 }
 AT_THE_TOP = {
-    ("kernels/loops.py", "numba"), ("models/unet.py", "torch"), ("store/bridge.py", "zarr"),
+    ("kernels/loops.py", "numba"), ("models/gate.py", "torch"), ("models/unet.py", "torch"),
+    ("store/bridge.py", "zarr"),
 }  # fmt: skip
 """Files that are imported late themselves: decorators need their library at the top."""
 LATE = [

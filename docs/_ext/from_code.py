@@ -50,10 +50,10 @@ STATUS_MEANS = {
 PROVENANCE_MEANS = {
     Provenance.OBSERVED: "seen clear on this very day; the value is the look's",
     Provenance.INTERPOLATED: "between two clear looks",
-    Provenance.EXTRAPOLATED: "beyond the last look that the method leans on; held",
-    Provenance.SAME_DATE: "predicted from other pixels of the same date (planned)",
-    Provenance.NETWORK: "predicted by a network (planned)",
-    Provenance.OTHER_SENSOR: "taken from another sensor (planned)",
+    Provenance.EXTRAPOLATED: "beyond the last look that the method leans on",
+    Provenance.SAME_DATE: "predicted from other pixels of the same date",
+    Provenance.NETWORK: "predicted by a network",
+    Provenance.OTHER_SENSOR: "estimated with the help of another sensor",
     Provenance.NEVER_OBSERVED: "no clear look to lean on; missing",
 }
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from s2cube.blocks.maps import SPACE, aligned, is_lazy
+from s2cube.blocks.maps import SPACE, is_lazy
 from s2cube.blocks.peak import Peak, Sized, largest_block
 
 __all__ = ["cut_alike", "map_tiles"]
@@ -77,7 +77,7 @@ def map_tiles(
         by row and column. ``origin`` is the index of the window's first pixel in the grid, by row and
         column. Windows must not be changed.
     *arrays
-        Arrays of one shape ``(time, y, x)``.
+        Arrays ``(time, y, x)`` that agree in y and x; their times may be of different lengths.
     origin
         Index of the arrays' first pixel in the grid, by row and column.
     side
@@ -109,7 +109,7 @@ def map_tiles(
     ]
     run = partial(_run, function=function, keywords=keywords)
     if any(map(is_lazy, arrays)):
-        return _lazy(run, aligned(arrays), origin, tiles, side, length, dtypes, work)
+        return _lazy(run, arrays, origin, tiles, side, length, dtypes, work)
     made: list[NDArray[Any]] = [np.empty((length, *arrays[0].shape[1:]), dtype) for dtype in dtypes]
     for rows, columns in product(*tiles):
         windows = [array[:, rows.window, columns.window] for array in arrays]
@@ -152,7 +152,7 @@ def _first(origin: tuple[int, int], rows: _Tile, columns: _Tile) -> tuple[int, i
 
 def _lazy(
     run: Callable[..., Any],
-    lazy: Sequence[Any],
+    arrays: Sequence[Any],
     origin: tuple[int, int],
     tiles: Sequence[Sequence[_Tile]],
     side: int,
@@ -164,6 +164,7 @@ def _lazy(
     from dask.base import tokenize
     from dask.highlevelgraph import HighLevelGraph
 
+    lazy = [da.asarray(array) for array in arrays]
     # Whole tiles, so that a window without halo is in one block.
     block = max(SPACE // side, 1) * side
     space = [
@@ -229,7 +230,7 @@ def _peaks(
         int(np.prod([max(getattr(tile, what) for tile in axis) for axis in tiles]))
         for what in ("pixels", "kept")
     )
-    look = sum(array.dtype.itemsize for array in lazy) * lazy[0].shape[0]
+    look = sum(array.dtype.itemsize * array.shape[0] for array in lazy)
     value = sum(np.dtype(dtype).itemsize for dtype in dtypes) * length
     touched = int(np.prod([max(map(len, axis)) for axis in cuts]))
     held = {

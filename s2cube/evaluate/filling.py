@@ -10,10 +10,11 @@ import xarray as xr
 
 from s2cube.blocks import is_lazy
 from s2cube.errors import CubeError
-from s2cube.evaluate.filling_masks import MASKS, Looks, looks_of, trials
 from s2cube.evaluate.filling_methods import Contender, contenders
 from s2cube.evaluate.filling_scores import Piece, Shown, daily_pieces, floor_pieces, trial_pieces
 from s2cube.evaluate.filling_tables import summarize_gap_filling
+from s2cube.gapfill import DEFAULT
+from s2cube.gapfill.hidden import MASKS, Looks, looks_of, trials
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 __all__ = ["evaluate_gap_filling"]
 
 Methods = str | Iterable[Any] | Mapping[str, Any]
-BASELINES: Final = ("last", "linear")
+USUAL: Final = ("last", "linear", DEFAULT)
+"""What one would do else, and what `fill_gaps` does."""
 
 
 def evaluate_gap_filling(
     cube: xr.Dataset,
-    methods: Methods = BASELINES,
+    methods: Methods = USUAL,
     *,
     masks: str | Iterable[str] = MASKS,
     causal: bool | Iterable[bool] = (False, True),

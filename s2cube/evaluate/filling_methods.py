@@ -1,6 +1,6 @@
 """The methods that are measured: names, options, functions."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from s2cube import schema
 from s2cube.errors import CubeError
 from s2cube.gapfill import check_method, fill_gaps
+from s2cube.models import ModelSpec
 
 __all__ = ["Contender", "contenders"]
 
@@ -21,7 +22,9 @@ class Contender:
 
     label: str
     causal: bool
-    method: str | Callable[..., xr.Dataset]
+    method: Any
+    """As :func:`~s2cube.fill_gaps` takes it; or, if `own`, a function that takes its place."""
+    own: bool = False
     options: dict[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -31,7 +34,7 @@ class Contender:
     def fill(self, cube: xr.Dataset, days: NDArray[np.int32]) -> xr.Dataset:
         """Return `cube` filled at some days, held against what is needed of it."""
         dates = days.astype("datetime64[D]").astype("datetime64[ns]")
-        if isinstance(self.method, str):
+        if not self.own:
             return fill_gaps(cube, self.method, dates=dates, causal=self.causal, **self.options)
         filled = self.method(cube, dates=dates, causal=self.causal)
         if not isinstance(filled, xr.Dataset):
@@ -80,6 +83,8 @@ def _named(methods: Any) -> list[tuple[str, Any]]:
     for given in methods:
         if callable(given):
             named.append((str(getattr(given, "__name__", type(given).__name__)), given))
+        elif isinstance(given, ModelSpec):
+            named.append((given.name, given))
         else:
             named.append((given, None))
     return named
@@ -87,7 +92,9 @@ def _named(methods: Any) -> list[tuple[str, Any]]:
 
 def _ways(label: Any, given: Any, ways: Sequence[bool]) -> list[Contender]:
     if callable(given):
-        return [Contender(label, way, given) for way in ways]
+        return [Contender(label, way, given, own=True) for way in ways]
+    if isinstance(given, ModelSpec):
+        given = {"method": given}
     options = dict(given or {})
     name = options.pop("method", label)
     can, cannot = [], []
@@ -97,7 +104,7 @@ def _ways(label: Any, given: Any, ways: Sequence[bool]) -> list[Contender]:
         except CubeError as error:
             cannot.append((way, error))
         else:
-            can.append(Contender(label, way, name, options))
+            can.append(Contender(label, way, name, options=options))
     # What only cannot be causal is left out of that half; all else is a slip.
     if cannot and (not can or not all(way for way, _ in cannot)):
         raise cannot[0][1]

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from s2cube import schema
 from s2cube.blocks import count_steps, map_halo, map_pixels, map_time, sum_blocks
-from s2cube.evaluate.filling_masks import Looks, Trial
 from s2cube.evaluate.filling_methods import Contender
 from s2cube.evaluate.filling_tables import (
     ANGLE,
@@ -24,6 +23,7 @@ from s2cube.evaluate.filling_tables import (
     daily_record,
     records,
 )
+from s2cube.gapfill.hidden import Looks, Trial
 from s2cube.kernels import fill, score
 from s2cube.schema import Provenance
 

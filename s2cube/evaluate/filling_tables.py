@@ -1,13 +1,13 @@
 """From sums of errors to tables: scores, intervals, differences between methods."""
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s2cube.errors import CubeError
+from s2cube.kernels.bootstrap import draws, middle
 from s2cube.kernels.score import BINS, SUMS, unit_of
 from s2cube.schema import BANDS
 
@@ -40,10 +40,6 @@ SPLITS: Final = ("place", "band", "date", "days", "share")
 """What a table of scores may be split by."""
 SHARES: Final = (0.1, 0.3, 0.6)
 SHARE_BINS: Final = ("under 10 %", "10-30 %", "30-60 %", "over 60 %")
-DRAWS: Final = 1000
-"""Of the bootstrap."""
-LEVEL: Final = 95.0
-"""Percent that an interval holds."""
 DETAILS: Final = (*KEYS, "band", "date", "days", "share", *SUMS, "varied", "looks_varied", "seam")
 
 
@@ -286,26 +282,13 @@ def _by_date(
     return drawn[known], errors[known], counts[known]
 
 
-@lru_cache(maxsize=64)
-def _draws(count: int) -> NDArray[np.float64]:
-    """Return how often each of `count` dates is drawn, in each draw of the bootstrap."""
-    drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), DRAWS)
-    weights: NDArray[np.float64] = drawn.astype(float)
-    return weights
-
-
 def _interval(*sums: NDArray[np.float64]) -> tuple[float, float]:
     """Return the interval of the mean error, by drawing whole dates: pixels of one are no others."""
     errors, counts = sums
     if len(errors) < 2:
         return float("nan"), float("nan")
-    weights = _draws(len(errors))
-    return _middle((weights @ errors) / (weights @ counts))
-
-
-def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
-    low, high = np.percentile(values, ((100 - LEVEL) / 2, (100 + LEVEL) / 2))
-    return float(low), float(high)
+    weights = draws(len(errors))
+    return middle((weights @ errors) / (weights @ counts))
 
 
 def compare_gap_filling(
@@ -384,9 +367,9 @@ def _difference(own: NDArray[np.float64], other: NDArray[np.float64]) -> dict[st
     mae, reference = (sums[:, 0].sum() / sums[:, 1].sum() for sums in (own, other))
     low = high = float("nan")
     if len(own) > 1:
-        weights = _draws(len(own))
+        weights = draws(len(own))
         one, two = ((weights @ sums[:, 0]) / (weights @ sums[:, 1]) for sums in (own, other))
-        low, high = _middle(one - two)
+        low, high = middle(one - two)
     return {
         "dates": len(own),
         "mae": mae,

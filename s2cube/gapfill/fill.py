@@ -10,10 +10,16 @@ from s2cube import schema
 from s2cube.blocks import cut_alike, map_pixels, map_time
 from s2cube.errors import CubeError
 from s2cube.gapfill.dates import target_days
+from s2cube.gapfill.extra import read_extra
 from s2cube.gapfill.intervals import half_width, interval_attrs, levels_of, name_of
-from s2cube.gapfill.methods import METHODS, check_method
+from s2cube.gapfill.methods import check_method
+from s2cube.gapfill.module import Filler
+from s2cube.gapfill.quantiles import width
 from s2cube.gapfill.series import Filled, Series
 from s2cube.kernels import fill
+from s2cube.masks.needs import level_of
+from s2cube.models import ModelSpec
+from s2cube.models.run import AUTO, BatchSize
 from s2cube.schema import CLEAR_AGE, FAILED_LOOKS, PROVENANCE, STATUS, Provenance
 
 __all__ = ["fill_gaps"]
@@ -21,13 +27,16 @@ __all__ = ["fill_gaps"]
 
 def fill_gaps(
     cube: xr.Dataset,
-    method: str | None = None,
+    method: str | ModelSpec | Filler | None = None,
     *,
     freq: str = "1D",
     dates: Any = None,
     causal: bool = False,
     smooth: bool = False,
     uncertainty: bool | int | Iterable[int] = False,
+    extra: xr.Dataset | Iterable[xr.Dataset] | None = None,
+    device: str = AUTO,
+    batch_size: BatchSize = AUTO,
     **options: Any,
 ) -> xr.Dataset:
     """Fill the gaps of a masked cube, lazily: one value a pixel for every date asked for.
@@ -44,6 +53,8 @@ def fill_gaps(
         nearest one; ``"median"`` of the clear looks around a day; ``"whittaker"``, Whittaker's smoother;
         ``"harmonic"``, a mean and annual harmonics; ``"seasonal"``, a Gaussian process around the
         seasons of the pixels around; ``"similar"``, the same corrected by the clear pixels of the date.
+        A network that :func:`~s2cube.fit_gap_filler` returned (``ModelSpec.load(path)``), or one of your
+        own: any callable, or ``torch.nn.Module``, that is a :class:`~s2cube.gapfill.Filler`.
         None is the library's choice, now ``"linear"``.
     freq
         Spacing of the dates, a pandas offset (``"1D"``, ``"5D"``, ``"MS"``), from the first to the
@@ -61,7 +72,18 @@ def fill_gaps(
     uncertainty
         Whether to tell how far filled values may be off: ``<band>_uncertainty``, half of the width of
         the interval that holds 68 % of the errors. ``(68, 95)`` gives ``<band>_uncertainty95`` too. For
-        ``"seasonal"`` and ``"similar"``, which know it.
+        ``"seasonal"`` and ``"similar"``, networks, and callables that tell it.
+    extra
+        What other sensors saw: a Dataset, or several, on the cube's grid, with dimensions
+        ``(time, y, x)``, any dates, and variables of any units, float with NaN where missing: radar (in
+        dB or linear), another camera with its clouds masked. It changes values in gaps, within 15 days
+        of its looks, and only where it lowered the errors of looks that were hidden in the same window.
+        For ``"seasonal"`` and ``"similar"``.
+    device
+        For a network: one of PyTorch's; ``"auto"``: a GPU where the process that computes has one.
+    batch_size
+        For a network: windows that go at once; ``"auto"``: what fits the device's memory, on the
+        processor and for a callable one.
     options
         Of the method. ``"median"``: ``window`` (days on each side, 25). ``"whittaker"``: ``order`` (2;
         1 when causal), ``smoothness`` (1000; 3 for order 1), ``slope_days`` (25; order 2 only: how long
@@ -74,17 +96,22 @@ def fill_gaps(
         The bands at 00:00 of the dates; ``provenance`` (uint8,
         :class:`~s2cube.schema.Provenance`: observed, interpolated between two clear looks,
         extrapolated beyond the last one the method leans on, predicted from other pixels of the same
-        date, never observed) and ``clear_age`` (int16, days to the nearest clear look of the pixel
-        leant on, -32768 for none); with `uncertainty`, half-widths of intervals by band (float32, 0
-        where observed). Where the cube has ``status``, also ``failed_looks`` (uint16, dims ``(y, x)``):
-        looks that could not be read, and were filled like clouds.
+        date, moved by 0.005 or more by another sensor, never observed) and ``clear_age`` (int16, days to
+        the nearest clear look of the pixel leant on, -32768 for none); with `uncertainty`, half-widths
+        of intervals by band (float32, 0 where observed). Where the cube has ``status``, also
+        ``failed_looks`` (uint16, dims ``(y, x)``): looks that could not be read, and were filled like
+        clouds.
 
     Raises
     ------
     CubeError
         Unknown method, option or frequency, dates unsorted, empty or far outside, `causal` or `smooth`
-        with a method that cannot, `uncertainty` of a method that does not know it, a cube that is filled
-        already.
+        with a method that cannot, `uncertainty` of a method that does not know it, `extra` with a method
+        that has no use for it, on another grid, or no series of floats; a cube that is filled already; a
+        network that was fitted for other bands, another level or the other way, or when causal one that
+        learnt from looks after the first date.
+    ImportError
+        A network without the extra ``torch``.
 
     Examples
     --------
@@ -95,7 +122,11 @@ def fill_gaps(
     True
     """
     levels = levels_of(uncertainty)
-    name = check_method(method, causal=causal, smooth=smooth, uncertainty=levels, **options)
+    asked = {"device": device, "batch_size": batch_size}
+    run = {key: value for key, value in asked.items() if value != AUTO}
+    name, chosen = check_method(
+        method, causal=causal, smooth=smooth, uncertainty=levels, extra=extra, **options, **run
+    )
     cube = schema.validate(cube)
     if PROVENANCE in cube:
         raise CubeError(
@@ -107,8 +138,12 @@ def fill_gaps(
     bands = {band: cube[band].data for band in schema.bands_of(cube)}
     valid = map_pixels(fill.observed, *bands.values(), dtype=np.bool_)
     origin = schema.first_pixel(schema.geobox_of(cube))
-    series = Series(bands, valid, days, targets, bool(causal), bool(smooth), bool(levels), origin)
-    filled = METHODS[name].fill(series, **options)
+    sensors = read_extra(extra, cube)
+    series = Series(
+        bands, valid, days, targets, bool(causal), bool(smooth), bool(levels), origin, level_of(cube),
+        sensors,
+    )  # fmt: skip
+    filled = chosen.fill(series, **options, **run)
 
     arrays: dict[Hashable, xr.Variable] = {
         band: schema.variable(data, cube[band].attrs) for band, data in filled.bands.items()
@@ -129,13 +164,20 @@ def fill_gaps(
     for band, deviation in (filled.deviation or {}).items():
         told = (deviation, source, age)
         for level in levels:
-            wide = map_pixels(half_width, *told, dtype=np.float32, level=level, causal=series.causal)
+            if filled.factors is None:
+                wide = map_pixels(half_width, *told, dtype=np.float32, level=level, causal=bool(causal))
+            else:
+                wide = map_pixels(width, *told, dtype=np.float32, factors=filled.factors[level])
             arrays[name_of(band, level)] = schema.variable(wide, interval_attrs(band, level))
     coords = {key: value for key, value in cube.coords.items() if "time" not in value.dims}
     times = targets.astype("datetime64[D]").astype("datetime64[ns]")
     result = xr.Dataset(arrays, {**coords, "time": ("time", times)}, cube.attrs)
     first, last = (time.astype("datetime64[D]") for time in (times[0], times[-1]))
     how = {**options, **({"smooth": True} if smooth else {})}
+    if sensors:
+        how["extra"] = [list(one.names) for one in sensors]
+    if isinstance(method, ModelSpec):
+        how["model"] = method.described()
     return schema.record(
         result,
         "fill_gaps",

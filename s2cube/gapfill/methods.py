@@ -3,16 +3,21 @@
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from s2cube.errors import CubeError
 from s2cube.gapfill import classical, windows
 from s2cube.gapfill.intervals import levels_of
+from s2cube.gapfill.module import Filler, check_filler, fill_by_module
+from s2cube.gapfill.network import check_spec, fill_by_network
 from s2cube.gapfill.series import Filled
+from s2cube.models import ModelSpec
 
-__all__ = ["DEFAULT", "METHODS", "Method", "check_method"]
+__all__ = ["DEFAULT", "METHODS", "NETWORK", "Method", "check_method", "find_method"]
 
-DEFAULT: Final = "linear"
+DEFAULT: Final = "similar"
+NETWORK: Final = "network"
 
 
 @dataclass(frozen=True)
@@ -27,11 +32,15 @@ class Method:
     """Whether it has something else to give than a clear look where there is one."""
     deviates: bool = False
     """Whether it knows how far it may be off."""
+    fuses: bool = False
+    """Whether it can use other sensors."""
 
     @property
     def options(self) -> list[str]:
         """Names of its options."""
-        return list(inspect.signature(self.fill).parameters)[1:]
+        given = getattr(self.fill, "keywords", {})
+        names = list(inspect.signature(self.fill).parameters)[1:]
+        return [name for name in names if name not in given]
 
 
 METHODS: Final = {
@@ -41,34 +50,60 @@ METHODS: Final = {
     "median": Method(classical.median, smooths=True),
     "whittaker": Method(classical.whittaker, smooths=True),
     "harmonic": Method(classical.harmonic, smooths=True),
-    "seasonal": Method(windows.seasonal, smooths=True, deviates=True),
-    "similar": Method(windows.similar, smooths=True, deviates=True),
+    "seasonal": Method(windows.seasonal, smooths=True, deviates=True, fuses=True),
+    "similar": Method(windows.similar, smooths=True, deviates=True, fuses=True),
 }
 
 
-def check_method(
-    method: str | None,
-    *,
-    causal: bool,
-    smooth: bool = False,
-    uncertainty: Any = False,
-    **options: Any,
-) -> str:
-    """Return the name of a method that can do what is asked, the default's for None.
+def find_method(method: Any, *, causal: bool) -> tuple[str, Method]:
+    """Return the name of a method, and what it is.
 
     Parameters
     ----------
     method
-        A name of :data:`METHODS`.
+        A name of :data:`METHODS`, the spec of a fitted network, or a callable
+        (:class:`~s2cube.gapfill.module.Filler`); None for the default.
+    causal
+        Whether it is to be.
+    """
+    if isinstance(method, ModelSpec) or (isinstance(method, str) and method == NETWORK):
+        spec = check_spec(method, causal=causal)
+        return NETWORK, Method(partial(fill_by_network, spec=spec), smooths=True, deviates=True)
+    if callable(method):
+        told = check_filler(method)
+        return told.name, Method(partial(fill_by_module, told=told), smooths=True, deviates=True)
+    name = DEFAULT if method is None else method
+    if not isinstance(name, str) or name not in METHODS:
+        raise CubeError(
+            f"Unknown filling method {name!r}; known: {', '.join(METHODS)}, a network that "
+            "fit_gap_filler() returned, or a callable of your own."
+        )
+    return name, METHODS[name]
+
+
+def check_method(
+    method: str | ModelSpec | Filler | None,
+    *,
+    causal: bool,
+    smooth: bool = False,
+    uncertainty: Any = False,
+    extra: Any = None,
+    **options: Any,
+) -> tuple[str, Method]:
+    """Return the name of a method that can do what is asked, the default's for None, and the method.
+
+    Parameters
+    ----------
+    method
+        See :func:`find_method`.
     causal, smooth, uncertainty
         What is asked of it.
+    extra
+        What it is given of other sensors, if anything.
     options
         Of the method; their names only are looked at.
     """
-    name = DEFAULT if method is None else method
-    if not isinstance(name, str) or name not in METHODS:
-        raise CubeError(f"Unknown filling method {name!r}; known: {', '.join(METHODS)}.")
-    chosen = METHODS[name]
+    name, chosen = find_method(method, causal=causal)
     if causal and chosen.instead:
         raise CubeError(
             f"{name!r} needs the look after each gap, so it cannot be causal: use "
@@ -80,7 +115,10 @@ def check_method(
     if levels_of(uncertainty) and not chosen.deviates:
         able = ", ".join(other for other, one in METHODS.items() if one.deviates)
         raise CubeError(f"{name!r} does not know how far it is off: uncertainty= goes with {able}.")
+    if extra is not None and not chosen.fuses:
+        able = ", ".join(other for other, one in METHODS.items() if one.fuses)
+        raise CubeError(f"{name!r} has no use for other sensors: extra= goes with {able}.")
     if unknown := [option for option in options if option not in chosen.options]:
         has = f"its options are {', '.join(chosen.options)}" if chosen.options else "it has no options"
         raise CubeError(f"{name!r} has no option {', '.join(unknown)}; {has}.")
-    return name
+    return name, chosen

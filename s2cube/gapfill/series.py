@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2cube.blocks import map_time
+from s2cube.gapfill.extra import Extra
 from s2cube.kernels.fill import Reach
 from s2cube.schema import Provenance
 
@@ -34,6 +35,10 @@ class Series:
     """Whether it is asked how far estimates may be off."""
     origin: tuple[int, int]
     """Row and column of the first pixel in its grid (:func:`s2cube.schema.first_pixel`)."""
+    level: str = ""
+    """Processing level of the cube, where it is known."""
+    extra: tuple[Extra, ...] = ()
+    """What other sensors saw; nothing for methods that cannot use it."""
 
     @property
     def reach(self) -> Reach:
@@ -54,6 +59,9 @@ class Filled:
     deviation: Mapping[str, Any] | None = None
     """One standard deviation of each value by band, ``float32``, before it is calibrated
     (:mod:`s2cube.gapfill.intervals`); None where it was not asked for, or is not known."""
+    factors: Mapping[int, tuple[float, ...]] | None = None
+    """How many deviations hold a percentage of the errors, by days (:mod:`s2cube.gapfill.quantiles`);
+    None where the library counted it."""
 
 
 def fill_bands(

@@ -4,7 +4,7 @@ All that they estimate (curve, noise of dates, weights, regressions) comes from 
 fixed pixels of the grid: no pass over the whole cube, and no chunk, region or neighbour changes a value.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from s2cube.blocks import map_tiles
 from s2cube.gapfill.series import Filled, Series
+from s2cube.kernels.fill import Days
+from s2cube.kernels.fusion import Sensor, sensor_bytes
 from s2cube.kernels.window import fill_window
 from s2cube.schema import Provenance
 
@@ -44,18 +46,20 @@ def _fill(series: Series, *, same_date: bool) -> Filled:
         _window,
         *series.bands.values(),
         series.valid,
+        *(array for one in series.extra for array in one.arrays),
         origin=series.origin,
         side=SIDE,
         halo=HALO,
         length=steps,
         dtypes=[np.uint8, *[np.float32] * told],
-        work=work_of(len(names), len(series.days), steps, same_date=same_date),
+        work=work_of(len(names), len(series.days), steps, same_date=same_date) + _extra_work(series),
         days=series.days,
         targets=series.targets,
         same_date=same_date,
         causal=series.causal,
         smooth=series.smooth,
         uncertain=series.deviations,
+        extra=[(len(one.arrays), one.days) for one in series.extra],
     )
     return Filled(
         dict(zip(names, made, strict=False)),
@@ -70,10 +74,31 @@ def work_of(bands: int, looks: int, days: int, *, same_date: bool) -> int:
     return looks * (bands * VALUE_WORK[same_date] + LOOK_WORK) + days * DAY_WORK + PIXEL_WORK
 
 
-def _window(*looks: NDArray[Any], uncertain: bool, **keywords: Any) -> Iterator[NDArray[Any]]:
-    """Yield provenance, bands and, if asked for, deviations; `looks` end with where they are valid."""
-    *bands, valid = looks
-    filled = fill_window(np.stack(bands, axis=1), valid, uncertain=uncertain, **keywords)
+def _extra_work(series: Series) -> int:
+    """Return what other sensors add to it."""
+    each = [
+        sensor_bytes(len(one.arrays), len(one.days) + len(series.days), len(series.targets))
+        for one in series.extra
+    ]
+    return sum(by_pixel for by_pixel, _ in each) + sum(fixed for _, fixed in each) // SIDE**2
+
+
+def _window(
+    *looks: NDArray[Any], extra: Sequence[tuple[int, Days]] = (), uncertain: bool, **keywords: Any
+) -> Iterator[NDArray[Any]]:
+    """Yield provenance, bands and, if asked for, deviations.
+
+    `looks` are bands, where they are valid, and then as many variables of other sensors as `extra` says.
+    """
+    first = len(looks) - sum(count for count, _ in extra)
+    *bands, valid = looks[:first]
+    sensors = []
+    for count, days in extra:
+        sensors.append(Sensor(np.stack(looks[first : first + count], axis=1), days))
+        first += count
+    filled = fill_window(
+        np.stack(bands, axis=1), valid, uncertain=uncertain, sensors=sensors, **keywords
+    )
     yield filled.source
     yield from np.moveaxis(filled.bands, 1, 0)
     if uncertain:

@@ -1,11 +1,13 @@
 """Filling all bands of one window of a cube together.
 
-Time says what it can of every day (:mod:`~s2cube.kernels.seasonal`); on dates that are clear in part,
-their clear pixels say it better (:mod:`~s2cube.kernels.similar`). What a look, or what was made of its
-date, is off from what time says fades on the days around it, so that series do not jump. All that is
-estimated comes from the window alone, so windows at fixed pixels give the same whatever the chunks.
+Time says what it can of every day (:mod:`~s2cube.kernels.seasonal`), other sensors what they saw
+meanwhile (:mod:`~s2cube.kernels.fusion`); on dates that are clear in part, their clear pixels say it
+better (:mod:`~s2cube.kernels.similar`). What a look, or what was made of its date, is off from what time
+says fades on the days around it, so that series do not jump. All that is estimated comes from the window
+alone, so windows at fixed pixels give the same whatever the chunks.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -13,11 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from s2cube.kernels.fill import Days, provenance
+from s2cube.kernels.fusion import Sensor, fuse
 from s2cube.kernels.seasonal import NOISE, Around, Question, expect, take
 from s2cube.kernels.similar import FEWEST, folds_of, known, same_date
 from s2cube.schema import Provenance
 
-__all__ = ["Window", "fill_window", "peak_bytes"]
+__all__ = ["Filling", "Window", "fill_window", "one_a_day", "pass_clear", "peak_bytes"]
 
 F = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -25,6 +28,8 @@ f4 = np.float32
 
 FADE: Final = 12.0
 """Days in which it fades to a third what a look is off from what time says."""
+HAZY: Final = 10.0
+"""Noise of a date, as a multiple of the usual, up to which what it says of hidden pixels is believed."""
 LASTING: Final = 7 * FADE
 """Days after which nothing of it is left."""
 
@@ -53,6 +58,7 @@ def fill_window(
     smooth: bool = False,
     inside: tuple[slice, slice] = (slice(None), slice(None)),
     uncertain: bool = True,
+    sensors: Sequence[Sensor] = (),
 ) -> Window:
     """Fill a window.
 
@@ -78,6 +84,8 @@ def fill_window(
         Rows and columns that are returned; the others are leant on.
     uncertain
         Whether deviations are wanted.
+    sensors
+        What others saw of the window.
 
     Returns
     -------
@@ -96,23 +104,31 @@ def fill_window(
     ((2, 1, 1, 1), True)
     """
     shape = values.shape[2], values.shape[3]
-    looks, clear, unique = _one_a_day(values, valid, days)
+    looks, clear, unique = one_a_day(values, valid, days)
     pixels = np.arange(shape[0] * shape[1]).reshape(shape)[inside]
     if not len(unique):
         empty = np.full((len(targets), values.shape[1], *pixels.shape), np.nan, f4)
         never = np.full((len(targets), *pixels.shape), Provenance.NEVER_OBSERVED, np.uint8)
         return Window(empty, empty.copy() if uncertain else empty[:0], never)
     question = Question(unique, targets, pixels.ravel(), causal, same_date, uncertain)
-    filled = _Filling(looks, clear, question, smooth)
+    filled = Filling(looks, clear, question, smooth)
+    if sensors:
+        filled.moved = fuse(filled.said, sensors, shape)
     if same_date:
         filled.ask_dates(shape, folds_of(origin, shape))
     window = filled.finish(pixels.shape)
     if not smooth:
-        for t, day in enumerate(targets.tolist()):
-            for step in np.flatnonzero(days == day).tolist():
-                seen = valid[step][inside]
-                np.copyto(window.bands[t], values[step][:, *inside], where=seen)
+        pass_clear(window.bands, values, valid, days, targets, inside)
     return window
+
+
+def pass_clear(
+    bands: F, values: F, valid: Mask, days: Days, targets: Days, inside: tuple[slice, slice]
+) -> None:
+    """Put clear looks, bit for bit, into what was filled, ``(targets, band, y, x)``; the last counts."""
+    for t, day in enumerate(targets.tolist()):
+        for step in np.flatnonzero(days == day).tolist():
+            np.copyto(bands[t], values[step][:, *inside], where=valid[step][inside])
 
 
 def peak_bytes(
@@ -124,7 +140,7 @@ def peak_bytes(
     return series + result + (80 * bands + 1200) * pixels + 2**24
 
 
-def _one_a_day(values: F, valid: Mask, days: Days) -> tuple[F, Mask, Days]:
+def one_a_day(values: F, valid: Mask, days: Days) -> tuple[F, Mask, Days]:
     """Return the looks of days with any, ``(time, band, pixel)``, 0 where not clear; the last counts."""
     bands, rows, columns = values.shape[1:]
     some = np.flatnonzero(valid.any(axis=(1, 2)))
@@ -139,11 +155,12 @@ def _one_a_day(values: F, valid: Mask, days: Days) -> tuple[F, Mask, Days]:
     return looks, clear, unique
 
 
-class _Filling:
+class Filling:
     """A window on its way."""
 
     def __init__(self, looks: F, clear: Mask, asked: Question, smooth: bool) -> None:
         self.asked, self.smooth = asked, smooth
+        self.low, self.high = _ranges(looks, clear, causal=asked.causal)
         self.said = expect(looks, clear, asked)
         self.nodes = clear.copy()
         """Where there is something on the date itself, clear or made: what it is off fades around it."""
@@ -151,8 +168,12 @@ class _Filling:
             self.said.off[:] = 0
         # A hazy date is believed on its day, and not beyond it.
         self.trust = np.minimum(1, (f4(NOISE) / self.said.lessons.noises[0]) ** 2)
+        self.belief = np.minimum(1, f4(HAZY * NOISE) / self.said.lessons.noises[0])
+        """How much of what a date says of its hidden pixels: a cloud that was missed is no ground."""
         self.made: dict[int, F] = {}
         """Deviation of what was made of a date, by number of the look and band."""
+        self.moved: Mask | None = None
+        """Where other sensors moved targets."""
 
     def ask_dates(self, shape: tuple[int, int], fold: NDArray[np.intp]) -> None:
         """Make dates whole that are clear in part, as far as targets lean on them."""
@@ -162,8 +183,11 @@ class _Filling:
             gaps = self._gaps(k)
             self.nodes[k] |= gaps
             if gaps[pixels].any():
-                look, self.made[k] = same_date(said, k, shape, fold)
-                np.copyto(said.off[k], look - said.others[k], where=gaps)
+                look, size = same_date(said, k, shape, fold)
+                off, belief = look - said.others[k], self.belief[k]
+                not_told = (1 - belief) * np.sqrt((off[:, gaps] ** 2).mean(axis=1))
+                self.made[k] = np.hypot(size, not_told)
+                np.copyto(said.off[k], off * belief, where=gaps)
 
     def _gaps(self, k: int) -> Mask:
         """Return where a date is not clear, but known."""
@@ -190,6 +214,10 @@ class _Filling:
         bands, count = said.targets, len(asked.days)
         bands *= said.scale[:, None]
         bands += said.curves[count:, :, None]
+        for looks, rows in asked.between():
+            low, high = (end[max(looks - 1, 0), :, None] for end in (self.low, self.high))
+            for t, _ in rows:
+                np.clip(bands[t], low, high, out=bands[t])
         deviation = self._deviation(source) if asked.uncertain else bands[:0]
         never = source == Provenance.NEVER_OBSERVED
         for array in (bands, deviation):
@@ -233,6 +261,8 @@ class _Filling:
             between=between,
             on_look=between if self.smooth else Provenance.OBSERVED,
         )[:, 0]
+        if self.moved is not None:
+            source[self.moved & (source != Provenance.NEVER_OBSERVED)] = Provenance.OTHER_SENSOR
         for t, k in self._on_made():
             source[t][self._gaps(k)[asked.pixels]] = Provenance.SAME_DATE
         return source
@@ -257,6 +287,18 @@ class _Filling:
                     of_date = (self.made[made[t]] * said.scale)[:, None]
                     np.copyto(deviation[t], of_date, where=source[t] == Provenance.SAME_DATE)
         return deviation
+
+
+def _ranges(looks: F, clear: Mask, *, causal: bool) -> tuple[F, F]:
+    """Return the least and the largest look of the window by band, up to each date where causal.
+
+    Nothing is filled with more or less than was ever seen: a regression may run out of its lessons.
+    """
+    seen = [look[:, here] for look, here in zip(looks, clear, strict=True)]
+    low, high = (np.array([f(look, axis=1) for look in seen]) for f in (np.min, np.max))
+    if causal:
+        return np.minimum.accumulate(low), np.maximum.accumulate(high)
+    return np.broadcast_to(low.min(axis=0), low.shape), np.broadcast_to(high.max(axis=0), high.shape)
 
 
 def _bridge(apart: NDArray[Any], since: NDArray[Any]) -> F:

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from s2cube.errors import CubeError
+from s2cube.kernels.experts import OWN, SHARED
 
 __all__ = ["ARCHITECTURES", "Architecture", "build"]
 
@@ -23,6 +24,8 @@ class Architecture:
     values: Callable[[Mapping[str, Any]], int]
     """Parameters → float32 values a pixel of the window that a network works with at its peak; refuses
     parameters that build nothing."""
+    shape: tuple[int, int] | None = None
+    """Channels that go in and come out, where these are not the bands and classes of the spec."""
 
 
 def _unet_values(parameters: Mapping[str, Any]) -> int:
@@ -40,8 +43,19 @@ def _unet_values(parameters: Mapping[str, Any]) -> int:
     return int(4 * (2 * widths[0] + widths[1]))
 
 
+def _gate_values(parameters: Mapping[str, Any]) -> int:
+    """Return what is joined before the last layers of a gate, with as much for what comes of it."""
+    width = parameters.get("width", 32)
+    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+        raise CubeError(f"The width of a 'gate' is a number of channels; got {width!r}.")
+    return 4 * width
+
+
 ARCHITECTURES: Final = {
     "unet": Architecture("s2cube.models.unet", "UNet", multiple=8, values=_unet_values),
+    "gate": Architecture(
+        "s2cube.models.gate", "Gate", multiple=2, values=_gate_values, shape=(len(OWN) + len(SHARED), 2)
+    ),
 }
 """By name."""
 

@@ -24,6 +24,7 @@ __all__ = [
     "check_run",
     "here",
     "in_batches",
+    "on_device",
     "one_thread",
     "run_network",
 ]
@@ -59,11 +60,11 @@ def check_batch_size(batch_size: BatchSize) -> None:
 def bytes_of_window(spec: ModelSpec) -> int:
     """Return about what a network works with for one window, bytes."""
     values = ARCHITECTURES[spec.architecture].values(dict(spec.parameters))
-    return 4 * spec.side**2 * (values + len(spec.bands) + len(spec.classes))
+    return 4 * spec.side**2 * (values + sum(spec.shape))
 
 
 def run_network(
-    windows: NDArray[np.float32],
+    windows: NDArray[np.float32] | NDArray[np.float16],
     spec: ModelSpec,
     *,
     device: str = AUTO,
@@ -74,7 +75,8 @@ def run_network(
     Parameters
     ----------
     windows
-        Shape ``(n, bands, side, side)``, NaN where missing.
+        Shape ``(n, channels, side, side)``; for a mask the bands, NaN where missing. Half precision is
+        taken to the device as it is, and made single there.
     spec
         The network; built and loaded at its first use in this process.
     device
@@ -99,15 +101,49 @@ def run_network(
     depend on those beside it. Where memory of a device is too short the batch is halved, and what does
     not fit one by one goes to the processor, with a warning.
     """
+    return on_device(
+        lambda batch, where: _forward(spec, batch, where),
+        windows,
+        name=spec.name,
+        bytes_each=bytes_of_window(spec),
+        device=device,
+        batch_size=batch_size,
+    )
+
+
+def on_device(
+    function: Callable[[NDArray[Any], Any], NDArray[np.float32]],
+    windows: NDArray[Any],
+    *,
+    name: str,
+    bytes_each: int,
+    device: str,
+    batch_size: BatchSize,
+) -> NDArray[np.float32]:
+    """Call a function on batches that fit a device, under its lease.
+
+    Parameters
+    ----------
+    function
+        ``(batch, torch.device)`` → what it makes of each window, float32.
+    windows
+        Shape ``(n, ...)``, n from 1.
+    name
+        Of the network, for messages.
+    bytes_each
+        About what it works with for one window.
+    device, batch_size
+        As for :func:`run_network`, whose notes hold here too.
+    """
     import torch
 
-    name = here(device)
-    with lease(name) as where:
+    chosen = here(device)
+    with lease(chosen) as where:
         size = int(batch_size) if batch_size != AUTO else 1
         if batch_size == AUTO and where.type != "cpu":
-            size = min(fitting(where, bytes_of_window(spec)), LARGEST, max(len(windows), 1))
+            size = min(fitting(where, bytes_each), LARGEST, max(len(windows), 1))
         found, left = in_batches(
-            lambda batch: _forward(spec, batch, where),
+            lambda batch: function(batch, where),
             windows,
             size,
             smaller=[torch.OutOfMemoryError],
@@ -116,19 +152,22 @@ def run_network(
     if not left:
         return found
     if where.type == "cpu":
-        raise MemoryError(f"The processor has no memory for one window of {spec.name!r}.")
+        raise MemoryError(f"The processor has no memory for one window of {name!r}.")
     warnings.warn(
-        f"{name} has no memory for one window of {spec.name!r}: the rest is computed on the processor.",
+        f"{chosen} has no memory for one window of {name!r}: the rest is computed on the processor.",
         RuntimeWarning,
-        stacklevel=2,
+        stacklevel=3,
     )
-    rest = run_network(windows[len(windows) - left :], spec, device="cpu")
+    rest = on_device(
+        function, windows[len(windows) - left :], name=name, bytes_each=bytes_each, device="cpu",
+        batch_size=AUTO,
+    )  # fmt: skip
     return np.concatenate([found, rest]) if len(found) else rest
 
 
 def in_batches(
-    function: Callable[[NDArray[np.float32]], NDArray[np.float32]],
-    windows: NDArray[np.float32],
+    function: Callable[[NDArray[Any]], NDArray[np.float32]],
+    windows: NDArray[Any],
     size: int,
     *,
     smaller: Sequence[type[Exception]] = (),
@@ -160,7 +199,7 @@ def in_batches(
     start = 0
     while start < len(windows):
         some = windows[start : start + size]
-        batch = np.zeros((size, *windows.shape[1:]), np.float32)
+        batch = np.zeros((size, *windows.shape[1:]), windows.dtype)
         batch[: len(some)] = some
         made = None
         with suppress(*smaller):
@@ -194,12 +233,12 @@ def _empty() -> None:
         torch.cuda.empty_cache()
 
 
-def _forward(spec: ModelSpec, batch: NDArray[np.float32], where: Any) -> NDArray[np.float32]:
+def _forward(spec: ModelSpec, batch: NDArray[Any], where: Any) -> NDArray[np.float32]:
     import torch
 
     network = network_of(spec, str(where))
     with one_thread(), torch.inference_mode():
-        found: NDArray[np.float32] = network(torch.from_numpy(batch).to(where)).float().cpu().numpy()
+        found: NDArray[np.float32] = network(torch.from_numpy(batch).to(where).float()).cpu().numpy()
     return found
 
 
@@ -229,7 +268,7 @@ def _load(spec: ModelSpec, device: str) -> Any:
     weights = spec.weights()
     # Chance is not touched: it is its user's.
     with torch.random.fork_rng(devices=[]):
-        network = build(spec.architecture, len(spec.bands), len(spec.classes), dict(spec.parameters))
+        network = build(spec.architecture, *spec.shape, dict(spec.parameters))
     wanted = {name: tuple(array.shape) for name, array in network.state_dict().items()}
     got = {name: array.shape for name, array in weights.items()}
     if wanted != got:

@@ -55,6 +55,9 @@ class ModelSpec:
     """Processing levels that it was made for."""
     parameters: tuple[tuple[str, Any], ...] = ()
     """Of the architecture, beside bands and classes."""
+    fitted_until: str = ""
+    """Last solar day that it learnt from, ``"2019-12-31"``, where that is known: before it, what it says
+    is no forecast."""
     licence: str = ""
     notes: str = ""
     """Where it comes from, and what it was found to do."""
@@ -87,6 +90,7 @@ class ModelSpec:
         classes: Sequence[str] = (),
         levels: Sequence[str] = ("L1C", "L2A"),
         parameters: Mapping[str, Any] | None = None,
+        fitted_until: str = "",
         licence: str = "",
         notes: str = "",
     ) -> "ModelSpec":
@@ -96,7 +100,7 @@ class ModelSpec:
         ----------
         weights
             Arrays by name: what the network's ``state_dict()`` holds.
-        name, architecture, bands, side, classes, levels, parameters, licence, notes
+        name, architecture, bands, side, classes, levels, parameters, fitted_until, licence, notes
             As the attributes are. Numbers and lists of numbers will do for `parameters`.
 
         Raises
@@ -116,11 +120,18 @@ class ModelSpec:
             "parameters": dict(parameters or {}),
             "licence": licence,
             "notes": notes,
+            **({"fitted_until": fitted_until} if fitted_until else {}),
         }
         told = {"format": FORMAT, **facts, "checksum": _checksum(weights)}
         dense = {key: np.asarray(array, order="C") for key, array in weights.items()}
         content: bytes = _safetensors().save(dense, {KEY: json.dumps(told, sort_keys=True)})
         return cls._parsed(content, "the model", content)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Channels that go into the network, and that come out."""
+        known = ARCHITECTURES[self.architecture].shape
+        return known or (len(self.bands), len(self.classes))
 
     @classmethod
     def load(cls, path: str | Path, *, sha256: str | None = None) -> "ModelSpec":

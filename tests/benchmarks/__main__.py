@@ -89,7 +89,10 @@ def fill(_: argparse.Namespace) -> str:
     """Return the section on filling."""
     import bench_fill
 
-    return markdown(table("Filling gaps", bench_fill.rows()))
+    speeds = markdown(table("Filling gaps", bench_fill.rows()))
+    rates = bench_fill.rates()
+    print(f"\n{rates}")
+    return f"{speeds}\n\n{rates}"
 
 
 def masks(asked: argparse.Namespace) -> str:
@@ -104,6 +107,13 @@ def accuracy(asked: argparse.Namespace) -> str:
     import bench_accuracy
 
     return told("Accuracy of filling", bench_accuracy, asked)
+
+
+def gpu(asked: argparse.Namespace) -> str:
+    """Return the section on devices."""
+    import bench_gpu
+
+    return told("GPU", bench_gpu, asked)
 
 
 def told(title: str, section: ModuleType, asked: argparse.Namespace) -> str:
@@ -124,6 +134,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], str]] = {
     "Composites": composites,
     "Filling gaps": fill,
     "Accuracy of filling": accuracy,
+    "GPU": gpu,
     "Masks": masks,
 }
 

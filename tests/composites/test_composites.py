@@ -147,7 +147,7 @@ def test_periods_without_looks(clear: xr.Dataset) -> None:
     assert (clear.s2.count(period=never)["count"][0] == 0).all()
 
 
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(st.integers(1, 30), st.integers(1, 24), st.integers(1, 20), st.sampled_from(sorted(VERBS)))
 def test_lazily_the_same(clear: xr.Dataset, time: int, y: int, x: int, name: str) -> None:
     verb = VERBS[name]

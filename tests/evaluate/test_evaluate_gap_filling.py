@@ -13,8 +13,8 @@ import s2cube
 from s2cube import schema
 from s2cube.errors import CubeError
 from s2cube.evaluate import compare_gap_filling, evaluate_gap_filling, summarize_gap_filling
-from s2cube.evaluate.filling_masks import MASKS, Looks, looks_of, trials
 from s2cube.gapfill import fill_gaps
+from s2cube.gapfill.hidden import MASKS, Looks, looks_of, trials
 from s2cube.kernels.fill import observed
 
 QUIET: dict[str, Any] = {"progress": False, "daily": False}

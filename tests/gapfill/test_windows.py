@@ -34,7 +34,7 @@ class Window(NamedTuple):
 def means(
     values: np.ndarray, valid: np.ndarray, *, days: np.ndarray, targets: np.ndarray,
     origin: tuple[int, int], inside: tuple[slice, slice], same_date: bool, causal: bool, smooth: bool,
-    uncertain: bool,
+    uncertain: bool, sensors: Any = (),
 ) -> Window:  # fmt: skip
     """A kernel to which all that it is given matters: windows cut otherwise give other means."""
     assert (values.dtype, valid.dtype, values.ndim) == (np.float32, np.bool_, 4)

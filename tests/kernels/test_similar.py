@@ -74,6 +74,18 @@ def test_a_hazy_date_shows_on_its_day_only() -> None:
     assert np.abs(calm).mean() < 0.02
 
 
+def test_a_cloud_that_was_missed_is_no_ground() -> None:
+    """All that is called clear is cloud: hidden pixels keep to time, and are told to be unsure."""
+    of = scene(4, looks=40, weather=0.005)
+    k = int(np.flatnonzero((of.valid.mean(axis=(1, 2)) > 0.3) & ~of.valid.all(axis=(1, 2)))[6])
+    truth = of.truth.copy()
+    truth[k] += 0.5
+    cloudy, calm = (one.fill([of.days[k]]) for one in (of.but(truth=truth), of))
+    made = ~of.valid[k]
+    assert (cloudy.bands - calm.bands)[0][:, made].mean() < 0.25
+    assert cloudy.deviation[0][:, made].mean() > 5 * calm.deviation[0][:, made].mean()
+
+
 def test_what_is_held_out_lies_at_fixed_pixels() -> None:
     whole = folds_of((1000, 2000), (60, 70)).reshape(60, 70)
     part = folds_of((1007, 2011), (30, 40)).reshape(30, 40)

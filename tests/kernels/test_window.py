@@ -1,5 +1,7 @@
 """Windows: what passes, what is leant on, and what is not."""
 
+import warnings
+
 import numpy as np
 import pytest
 from windows import Scene, scene
@@ -188,3 +190,18 @@ def test_memory_is_what_is_said(same_date: bool) -> None:
         looks=24, bands=4, pixels=64**2, targets=len(targets), inside=64**2, deviations=True
     )
     assert peak < said < 3 * peak
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_nothing_is_filled_beyond_what_was_seen(causal: bool) -> None:
+    """In the window, and up to the day where causal."""
+    of = scene(11, looks=24, weather=0.05)
+    window = of.fill(np.arange(of.days[0], of.days[-1] + 1), causal=causal)
+    for t, day in enumerate(range(of.days[0], of.days[-1] + 1)):
+        known = (of.days <= day) | (not causal)
+        looks = np.moveaxis(of.values[known], 1, 0)[:, of.valid[known]]
+        filled = window.bands[t].reshape(len(looks), -1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # nothing seen yet
+            assert not (np.nanmin(filled, axis=1) < looks.min(axis=1)).any()
+            assert not (np.nanmax(filled, axis=1) > looks.max(axis=1)).any()

@@ -1,4 +1,4 @@
-"""What is hidden from the methods of gap filling, and what of it is truth."""
+"""What is hidden from methods of gap filling, to judge and to teach them; what of it is truth."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
