@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -39,11 +40,15 @@ class Claims:
     ----------
     work
         The work folder of the store.
+    progress
+        Whether to say whom it waits for.
     """
 
-    def __init__(self, work: Target) -> None:
+    def __init__(self, work: Target, *, progress: bool = False) -> None:
         self.owner = secrets.token_hex(6)
         self._work = work
+        self._progress = progress
+        self._told: set[str] = set()
         self._held: set[str] = set()
         self._ends = threading.Event()
         self._stack = contextlib.ExitStack()
@@ -152,11 +157,19 @@ class Claims:
     def whole(self) -> Iterator[None]:
         """Keep other runs from beginning, replacing, mending or publishing the store meanwhile."""
         while not self.take(WHOLE):
-            time.sleep(POLL)
+            self.wait("the store's metadata")
         try:
             yield
         finally:
             self.drop(WHOLE)
+
+    def wait(self, what: str) -> None:
+        """Wait a moment for what another run has claimed, and say so once."""
+        if self._progress and what not in self._told:
+            self._told.add(what)
+            others = "; ".join(self.others()) or "a run that has just ended"
+            print(f"waiting for {what}, claimed by {others}", file=sys.stderr)
+        time.sleep(POLL)
 
     def clear_dead(self) -> None:
         """Remove what runs have left that are dead."""

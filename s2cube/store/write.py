@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -14,7 +13,6 @@ from s2cube import schema
 from s2cube.errors import CubeError, StoreError, StoreMismatchError
 from s2cube.plan import regions_of
 from s2cube.schema import PROVENANCE
-from s2cube.store import claims as clock
 from s2cube.store.claims import Claims
 from s2cube.store.item import put_item
 from s2cube.store.layout import (
@@ -143,7 +141,7 @@ def write_daily(
     regions = regions_in(layout)
     recipe = recipe_of(cube, layout["variables"])
     token = token_of(layout, recipe)
-    with _as_store_errors(ledger), Claims(ledger.work) as claims:
+    with _as_store_errors(ledger), Claims(ledger.work, progress=progress) as claims:
         with claims.whole():
             if overwrite and ledger.ours:
                 claims.refuse_others("overwrite=True")
@@ -279,7 +277,7 @@ def _work(
         if left:
             look()
         if left:
-            time.sleep(clock.POLL)
+            claims.wait(f"{len(left)} regions")
     return written, by_others, errors
 
 

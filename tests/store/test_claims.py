@@ -61,6 +61,21 @@ def test_who_shows_no_life_loses_its_claims(work: Target, monkeypatch: pytest.Mo
             assert time.monotonic() - began < 30
 
 
+def test_says_whom_it_waits_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(clock, "POLL", 0.02)
+    work = LocalTarget(tmp_path)
+    with Claims(work) as one, Claims(work, progress=True) as other:
+        assert one.take("a")
+        for _ in range(3):
+            other.wait("3 regions")
+        one.wait("nothing")
+    told = capsys.readouterr().err
+    assert told.count("waiting for 3 regions, claimed by process ") == 1
+    assert "nothing" not in told
+
+
 @pytest.mark.parametrize("mess", [b"", b"{", b"[]", b'{"owner": 7}', b'{"owner": "../../x"}'])
 def test_a_garbled_claim_is_nobodys(work: Target, mess: bytes) -> None:
     work.put("claims/a.json", mess)
