@@ -40,7 +40,14 @@ from s2cube.sources import (
     save_items,
     search,
 )
-from s2cube.store import VerifyReport, WriteReport, open_daily, verify, write_daily
+from s2cube.store import (
+    VerifyReport,
+    WriteReport,
+    open_daily,
+    verify,
+    write_daily,
+    write_daily_regions,
+)
 
 __version__ = "0.1.0"
 
@@ -95,4 +102,5 @@ __all__ = [
     "verify",
     "write_cogs",
     "write_daily",
+    "write_daily_regions",
 ]

@@ -1,8 +1,17 @@
 """Daily Zarr series: written region by region, resumed after any interruption, read back right."""
 
 from s2cube.store.read import open_daily
+from s2cube.store.regions import write_daily_regions
 from s2cube.store.report import WriteReport
 from s2cube.store.verify import Damage, VerifyReport, verify
 from s2cube.store.write import write_daily
 
-__all__ = ["Damage", "VerifyReport", "WriteReport", "open_daily", "verify", "write_daily"]
+__all__ = [
+    "Damage",
+    "VerifyReport",
+    "WriteReport",
+    "open_daily",
+    "verify",
+    "write_daily",
+    "write_daily_regions",
+]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -35,6 +35,7 @@ __all__ = [
     "encoding_of",
     "files_of",
     "layout_of",
+    "names_in",
     "recipe_of",
     "region_holding",
     "regions_in",
@@ -88,7 +89,7 @@ def encoding_of(name: str) -> Encoding:
     return _KEPT.get(name, _INTERVAL)
 
 
-def _names_in(cube: xr.Dataset) -> list[str]:
+def names_in(cube: xr.Dataset) -> list[str]:
     """Return the variables of a filled cube that are written."""
     bands = schema.bands_of(cube)
     intervals = [name_of(band, level) for band in bands for level in NAMES]
@@ -116,7 +117,7 @@ def layout_of(cube: xr.Dataset, profile: Profile) -> dict[str, Any]:
     # A shard no larger than the array needs: whole chunks, up to the profile's size.
     shards = [min(s // c * c, -(-n // c) * c) for s, c, n in zip(shard, chunks, shape, strict=True)]
     days = cube["time"].values.astype("datetime64[D]").astype(np.int64)
-    kept = _names_in(cube)
+    kept = names_in(cube)
     return {
         "format": FORMAT,
         "crs": str(geobox.crs),
@@ -197,9 +198,18 @@ def recipe_of(cube: xr.Dataset, names: Mapping[str, int]) -> dict[str, str]:
     }
 
 
-def token_of(layout: Mapping[str, Any], recipe: Mapping[str, str]) -> str:
-    """Return the token of both: what a region on disk was made by and for."""
-    return hashlib.sha256(json.dumps([layout, recipe], sort_keys=True).encode()).hexdigest()
+def token_of(layout: Mapping[str, Any], recipe: Mapping[str, str], items: Sequence[str]) -> str:
+    """Return the token of all that a region on disk was made for, by and of.
+
+    Parameters
+    ----------
+    layout, recipe
+        Of the store.
+    items
+        Ids of the items of the region, none where they are not known.
+    """
+    made = [layout, recipe, list(items)]
+    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
 
 
 def skeleton(

@@ -1,12 +1,15 @@
 """Running regions: one after another on threads, or one a worker on a cluster."""
 
 import os
+import secrets
 import sys
+import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, Protocol
 
 import numpy as np
 import xarray as xr
@@ -21,7 +24,7 @@ from s2cube.schema import FAILED_LOOKS, PROVENANCE, Provenance
 from s2cube.store.layout import encoding_of, files_of, shard_of
 from s2cube.store.ledger import BlockStatus, Facts, Ledger, Mark
 
-__all__ = ["Job", "run", "store_blocks", "version"]
+__all__ = ["Cut", "Job", "Make", "Outcome", "Source", "run", "store_blocks", "version"]
 
 PATIENCE: Final = 10
 """Seconds after which it is asked whether there are still workers."""
@@ -37,42 +40,84 @@ class Job:
     """Of layout and recipe, for the mark."""
     region: Region
     items: tuple[str, ...] = ()
-    """Ids of the items that the cube was made of, where they are known."""
+    """Ids of the items that it is made of, where they are known."""
 
-    def cut(self, cube: xr.Dataset) -> xr.Dataset:
-        """Return the piece of `cube` that is computed, its graph culled to it."""
+
+Make = Callable[[], xr.Dataset | None]
+"""Returns the piece of a region, None where there is nothing. Called where the region is computed."""
+
+
+class Source(Protocol):
+    """Where the pieces come from."""
+
+    def ship(self, job: Job, /) -> Make:
+        """Return what makes a piece; it is pickled with the job."""
+        ...
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Pieces of a cube that is there."""
+
+    cube: xr.Dataset
+
+    def ship(self, job: Job) -> Make:
+        """Return the piece, its graph culled to it."""
         from dask.base import optimize
 
-        piece = cube[list(self.layout["variables"])].isel(y=self.region.y, x=self.region.x)
+        piece = self.cube[list(job.layout["variables"])].isel(y=job.region.y, x=job.region.x)
         (culled,) = optimize(piece)
-        result: xr.Dataset = culled
-        return result
+        return partial(_itself, culled)
+
+
+def _itself(piece: xr.Dataset) -> xr.Dataset:
+    return piece
+
+
+Outcome = Mark | BaseException
 
 
 def run(
-    cube: xr.Dataset, jobs: Iterable[Job], *, total: int, progress: bool
-) -> Iterator[tuple[Region, "Mark | BaseException"]]:
+    source: Source,
+    jobs: Iterable[Job],
+    *,
+    bar: bool = False,
+    resources: Mapping[str, float] | None = None,
+) -> Iterator[tuple[Region, Outcome]]:
     """Yield the outcome of each job: on the ambient client where there is one, else on threads.
 
-    A job is asked for when there is a worker for it, so that it may be claimed then. `total` is the
-    most there can be.
+    A job is asked for when there is a worker for it, so that it may be claimed then.
+
+    Parameters
+    ----------
+    source
+        Where pieces come from.
+    jobs
+        What is to be done.
+    bar
+        Whether to show, without a client, how far a region is: Dask's own bar.
+    resources
+        What a worker must have.
     """
     client = _ambient_client()
     if client is not None:
-        yield from _run_on(client, cube, jobs, total=total, progress=progress)
+        yield from _run_on(client, source, jobs, resources or {})
         return
-    for number, job in enumerate(jobs, start=1):
-        if progress and total > 1:
-            print(f"region {number} of {total}", file=sys.stderr)
-        with _bar(progress):
-            yield job.region, _write_region(job.cut(cube), job)
+    if resources:
+        raise StoreError(
+            f"resources={dict(resources)!r} are of the workers of a cluster: connect a Dask client, or "
+            "leave them out."
+        )
+    for job in jobs:
+        with _bar(bar):
+            yield job.region, _write_region(source.ship(job), job)
 
 
-def _bar(progress: bool) -> AbstractContextManager[Any]:
+def _bar(wanted: bool) -> AbstractContextManager[Any]:
     from dask.diagnostics.progress import ProgressBar
 
     # Dask's own bar, which draws itself in a terminal and in a notebook alike.
-    return ProgressBar(minimum=0.5) if progress else nullcontext()
+    return ProgressBar(minimum=0.5) if wanted else nullcontext()
 
 
 def _ambient_client() -> Any:
@@ -88,47 +133,66 @@ def _ambient_client() -> Any:
 
 
 def _run_on(
-    client: Any, cube: xr.Dataset, jobs: Iterable[Job], *, total: int, progress: bool
-) -> Iterator[tuple[Region, "Mark | BaseException"]]:
+    client: Any, source: Source, jobs: Iterable[Job], resources: Mapping[str, float]
+) -> Iterator[tuple[Region, Outcome]]:
     """Yield outcomes from a cluster: one task a region, one region a worker at a time."""
-    import cloudpickle
     from distributed import wait
 
-    idle = _workers(client)
-    if not idle:
-        raise StoreError("The Dask client has no workers: start some, or close the client.")
-    running: dict[Any, tuple[Region, str]] = {}
+    running: dict[Any, tuple[Region, str | None]] = {}
     waiting = iter(jobs)
-    finished = 0
     try:
         while True:
-            while idle and (job := next(waiting, None)) is not None:
-                # Bytes, not a collection: the scheduler must see a region, never its inner tasks.
-                piece = _Piece(cloudpickle.dumps((job.cut(cube), job)))
-                worker = idle.pop()
-                running[_submit(client, piece, job, worker)] = (job.region, worker)
+            # Asked anew each time: workers come, and go, and come back under another name.
+            there = _workers(client, resources)
+            busy = {worker for _, worker in running.values()}
+            free: list[str | None] = [worker for worker in there if worker not in busy]
+            if _adapts(client):
+                # It sees that it is too small by what waits; no worker is bound to do these.
+                free += [None] * (max(1, len(there) // 2) - sum(worker is None for worker in busy))
+            for worker in free:
+                if (job := next(waiting, None)) is None:
+                    break
+                running[_submit(client, source.ship(job), job, worker, resources)] = (job.region, worker)
             if not running:
+                if not free and next(waiting, None) is not None:
+                    raise StoreError(_nobody(resources))
                 return
             try:
                 done = wait(list(running), timeout=PATIENCE, return_when="FIRST_COMPLETED").done
             except TimeoutError:
-                if not _workers(client):
+                if not _workers(client, resources) and not _adapts(client):
                     raise StoreError("All Dask workers are gone; the same call does the rest.") from None
                 continue
             for future in done:
-                region, worker = running.pop(future)
-                idle.append(worker)
-                finished += 1
-                if progress:
-                    print(f"region {finished} of {total}", file=sys.stderr)
+                region, _ = running.pop(future)
                 error = future.exception()
                 yield region, error if error is not None else future.result()
     finally:
         client.cancel(list(running))
 
 
-def _workers(client: Any) -> list[str]:
-    return list(client.scheduler_info(n_workers=-1)["workers"])
+def _workers(client: Any, resources: Mapping[str, float]) -> list[str]:
+    """Return the addresses of the workers that have some resources."""
+    known = client.scheduler_info(n_workers=-1)["workers"]
+    return [
+        address
+        for address, facts in known.items()
+        if all(facts.get("resources", {}).get(name, 0) >= least for name, least in resources.items())
+    ]
+
+
+def _adapts(client: Any) -> bool:
+    """Return whether workers come when there is work: after ``adapt()`` of a cluster made here."""
+    return getattr(getattr(client, "cluster", None), "_adaptive", None) is not None
+
+
+def _nobody(resources: Mapping[str, float]) -> str:
+    if resources:
+        return (
+            f"No Dask worker has resources {dict(resources)!r}: start some with them (dask worker "
+            "--resources 'GPU=1'), or leave resources= out."
+        )
+    return "The Dask client has no workers: start some, or close the client."
 
 
 @dataclass(frozen=True)
@@ -138,35 +202,65 @@ class _Piece:
     content: bytes = field(repr=False)
 
 
-def _submit(client: Any, piece: _Piece, job: Job, worker: str) -> Any:
+def _submit(
+    client: Any, make: Make, job: Job, worker: str | None, resources: Mapping[str, float]
+) -> Any:
+    import cloudpickle
+
+    # Bytes, not a collection: the scheduler must see a region, never its inner tasks.
+    piece = _Piece(cloudpickle.dumps((make, job)))
+    where = {} if worker is None else {"workers": [worker], "allow_other_workers": True}
     with warnings.catch_warnings():
         # A cube in memory has to travel; a lazy one is small.
         warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
         return client.submit(
             _write_pickled,
             piece,
-            key=f"s2cube-region-{job.region.id}-{job.token[:12]}",
-            workers=[worker],
-            allow_other_workers=True,
+            # A region that is tried again is another task.
+            key=f"s2cube-region-{job.region.id}-{job.token[:12]}-{secrets.token_hex(4)}",
             pure=False,
+            resources=dict(resources) or None,
+            **where,
         )
 
 
-def _write_pickled(piece: _Piece) -> "Mark | BaseException":
+_ONE_AT_A_TIME: Final = threading.Lock()
+"""Of a process: a region takes the memory and the threads of its worker. Regions of a worker that died
+go where there may be one already."""
+
+
+def _write_pickled(piece: _Piece) -> Outcome:
     import cloudpickle
 
-    return _write_region(*cloudpickle.loads(piece.content))
+    with _ONE_AT_A_TIME:
+        return _write_region(*cloudpickle.loads(piece.content))
 
 
-def _write_region(piece: xr.Dataset, job: Job) -> "Mark | BaseException":
+def _write_region(make: Make, job: Job) -> Outcome:
     """Compute and write one region, then mark it. Failures are returned: others go on."""
+    import dask.config
+
     try:
-        counts, files, has_data = store_blocks(piece, job)
+        # Threads of this process, whatever the default is: on a worker the default would send the
+        # region's inner tasks back to the scheduler.
+        with dask.config.set(scheduler="threads", num_workers=_threads()):
+            piece = make()
+            written = _leave_empty(job) if piece is None else store_blocks(piece, job)
+        counts, files, has_data = written
         status = BlockStatus.WRITTEN if has_data else BlockStatus.NO_DATA
         mark = Mark(job.region.id, job.token, files, counts, version(), status=status, items=job.items)
         return job.ledger.mark(mark)
     except Exception as error:  # noqa: BLE001 - whatever it was, the report tells it
         return error
+
+
+def _leave_empty(job: Job) -> tuple[dict[str, int], dict[str, Facts | None], bool]:
+    """Make sure that nothing lies where there is nothing: what is not there reads as never observed."""
+    files = files_of(job.layout, job.region)
+    job.ledger.store.delete(name for name, size in job.ledger.store.sizes_of(files).items() if size)
+    days, pixels = job.layout["shape"][0], job.region.pixels
+    counts = {Provenance.NEVER_OBSERVED.name.lower(): days * pixels, "clamped": 0}
+    return counts, dict.fromkeys(files), False
 
 
 def version() -> str:
@@ -190,7 +284,6 @@ def store_blocks(piece: xr.Dataset, job: Job) -> tuple[dict[str, int], dict[str,
         band has a value.
     """
     import dask.array as da
-    import dask.config
     from dask.base import compute
 
     from s2cube.store.bridge import Recorder
@@ -228,10 +321,7 @@ def store_blocks(piece: xr.Dataset, job: Job) -> tuple[dict[str, int], dict[str,
         counts[kind.name.lower()] = count_blocks(_equals, da.asarray(where), value=int(kind))
     if FAILED_LOOKS in piece:
         counts[FAILED_LOOKS] = da.asarray(piece[FAILED_LOOKS].data).sum(dtype=np.int64)
-    # Threads of this process, whatever the default is: on a worker the default would send the
-    # region's inner tasks back to the scheduler.
-    with dask.config.set(scheduler="threads", num_workers=_threads()):
-        _, found, filled = compute(writing, counts, data)
+    _, found, filled = compute(writing, counts, data)
     lost = sum(int(found.pop(name)) for name in job.layout["variables"] if encoding_of(name).scaled)
     kept = {name: int(count) for name, count in found.items() if count}
     of_bands = zip(job.layout["variables"], filled, strict=True)

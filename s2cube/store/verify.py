@@ -147,7 +147,7 @@ def verify(
     ledger, made = known_store(store, storage_options)
     cut = regions_in(made["layout"])
     asked = list(cut) if regions is None else _asked(regions, cut)
-    token = token_of(made["layout"], made.get("recipe", {}))
+    recipe = made.get("recipe", {})
     marks = ledger.marks()
     damage = _metadata(ledger)
     files = size = read = 0
@@ -160,6 +160,7 @@ def verify(
             if mark is None or not mark.there:
                 not_there.append(name)
                 continue
+            token = token_of(made["layout"], recipe, mark.items)
             if mark.recipe != token or set(mark.files) != set(files_of(made["layout"], cut[name])):
                 damage.append(Damage(f"mark of {name}", "mark", name))
                 continue
