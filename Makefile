@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# One worker a core, so one thread each for BLAS: more would only wait for each other.
+PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 BENCH = PYTHONPATH=tests OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python tests/benchmarks
 # Which notebooks `make docs` executes: cache (those that changed since this folder's last build),
 # recent (those touched in the last day's commits, for CI), all, or none.
@@ -18,16 +20,16 @@ demo: $(VENV)/.demo  ## two gap-free years from real Sentinel-2 data, into demo-
 	$(BIN)/s2cube demo --out demo-output
 
 test: lint types  ## lint, formatting, types, and every test
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(PYTEST)
 
 coverage: $(VENV)/.test  ## every test, and which lines they reach; slower
-	$(BIN)/python -m pytest -n auto --dist loadgroup --cov --cov-report=term
+	$(PYTEST) --cov --cov-report=term
 
 test-fast: $(VENV)/.test  ## the quick tests only
-	$(BIN)/python -m pytest -n auto --dist loadgroup -m "not slow and not thorough"
+	$(PYTEST) -m "not slow and not thorough"
 
 test-thorough: $(VENV)/.test  ## before a release: tests that train networks, and ten times the examples
-	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n auto --dist loadgroup -m "thorough or not thorough"
+	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m "thorough or not thorough"
 
 lint: $(VENV)/.test  ## ruff, rules and formatting
 	$(BIN)/ruff check .

@@ -8,7 +8,6 @@ distributed = pytest.importorskip("distributed", reason="needs the extra 'distri
 
 ON_A_CLUSTER = [
     pytest.mark.slow,
-    pytest.mark.xdist_group("cluster"),
     # Clusters in tests are torn down under open connections.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),

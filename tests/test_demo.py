@@ -15,8 +15,6 @@ from s2cube.errors import CubeError, StoreMismatchError
 from s2cube.export import write_catalog
 from s2cube.schema import Provenance
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 
 @pytest.fixture(scope="session")
 def raw() -> dict[int, xr.Dataset]:
@@ -114,7 +112,7 @@ def test_it_leaves_what_it_promises_and_resumes(
     assert "daily series" in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_after_an_upgrade_it_just_works(output: Path, tmp_path: Path) -> None:
     """What another version left in the folder is made anew; what it did not make is never touched."""
     folder = tmp_path / "out"

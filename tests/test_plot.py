@@ -88,7 +88,7 @@ def test_one_lazy_mask_and_looks_that_are_none(cube: xr.Dataset) -> None:
 
 
 def test_series(cube: xr.Dataset, clear: xr.Dataset) -> None:
-    filled = clear.s2.fill_gaps(dates=np.arange("2021-05-20", "2022-06-10", dtype="M8[D]"))
+    filled = clear.s2.fill_gaps("linear", dates=np.arange("2021-05-20", "2022-06-10", dtype="M8[D]"))
     axis = cube.s2.plot_series(band="red", masked=clear, filled=filled)
     lines = {line.get_label(): line for line in axis.lines}
     assert set(lines) == {"filled", "extrapolated", "masked look", "clear look"}

@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from s2cube.kernels.engine import matmul
 from s2cube.kernels.fill import Days
 from s2cube.kernels.seasonal import Around, Expected, Index, Question, settle
 
@@ -153,7 +154,11 @@ class _View:
             here = known[m]
             values = np.where(here, (sensor.values[k] - middle) / unit, f4(0))
             parts = [
-                np.where(here, (rows @ values @ columns) / np.where(here, rows @ here @ columns, 1), 0)
+                np.where(
+                    here,
+                    matmul(rows, values, columns) / np.where(here, matmul(rows, here, columns), f4(1)),
+                    0,
+                )
                 for rows, columns in blurs
             ]
             seen[m] = np.concatenate(parts).reshape(seen.shape[1:])
@@ -291,8 +296,8 @@ class _Practice:
                 target = left[k][:, use]
                 yield _Batch(
                     k, day - day % gap.days, day // HELD, use, features, target,
-                    (features @ features.T).astype(np.float64),
-                    (features @ target.T).astype(np.float64),
+                    _double(features) @ _double(features).T,
+                    _double(features) @ _double(target).T,
                     gap,
                 )  # fmt: skip
 
@@ -333,6 +338,11 @@ def _told(multiples: F, features: F) -> F:
     return found
 
 
+def _double(array: F) -> NDArray[np.float64]:
+    """Return what sums do not lose their last bits of, as in `matmul`."""
+    return array.astype(np.float64)
+
+
 def _solve(product: NDArray[np.float64], moment: NDArray[np.float64], ridge: float) -> F:
     """Return what regression says that features count, ``(band, feature)``."""
     held = np.diag(ridge * np.diag(product) + 1e-9 * (np.trace(product) + 1e-12))
@@ -342,7 +352,7 @@ def _solve(product: NDArray[np.float64], moment: NDArray[np.float64], ridge: flo
 
 def _errors(batch: _Batch, product: Any, moment: Any) -> NDArray[np.float64]:
     """Return the sums of errors by ridge, share and band, where regression never saw the batch."""
-    said = np.stack([_solve(product, moment, ridge) @ batch.features for ridge in RIDGE])
+    said = np.stack([matmul(_solve(product, moment, ridge), batch.features) for ridge in RIDGE])
     off = [np.abs(batch.target - share * said).sum(axis=2, dtype=np.float64) for share in SHARES]
     return np.stack(off, axis=1)
 

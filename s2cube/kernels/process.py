@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from s2cube.kernels.engine import compiled
+from s2cube.kernels.engine import compiled, weighed
 
 __all__ = ["HARMONICS", "STATES", "Filter", "Process", "Shares", "Smoothed", "Times", "basis", "smooth"]
 
@@ -149,8 +149,8 @@ class Filter:
         p[:, 0] *= kept
         p[0, 0] += np.float32(self.process.anomaly) * (1 - kept * kept)
         self.states[0] *= kept
-        shared = np.tensordot(adds, p, (0, 0))
-        return np.tensordot(adds, self.states, (0, 0)), adds @ shared, shared
+        shared = weighed(adds, p)
+        return weighed(adds, self.states), weighed(adds, shared), shared
 
     def update(self, look: F, clear: Mask, told: tuple[F, F, F], noise: float) -> tuple[F, F]:
         """Take in a look; return the gain ``(state, pixel)`` and 1 / variance, 0 where not clear."""
@@ -279,7 +279,7 @@ class _Lanes:
         for t in self._ask(k):
             adds = self.times.targets[t].copy()
             adds[0] *= self.times.since[t]
-            self.targets[t] += self.shares[1][k + 1] * np.tensordot(adds, forward.states, (0, 0))
+            self.targets[t] += self.shares[1][k + 1] * weighed(adds, forward.states)
 
     def _ask_smoother(self, k: int, covariance: F, states: F, spread: F) -> None:
         """Add to the targets after look `k` what later looks say; they say nothing where causal."""
@@ -287,9 +287,9 @@ class _Lanes:
             adds, since = self.times.targets[t].copy(), self.times.since[t]
             unmoved = adds[0] * np.float32(self.process.anomaly) * (1 - since * since)
             adds[0] *= since
-            shared = np.tensordot(adds, covariance, (0, 0))
+            shared = weighed(adds, covariance)
             shared[0] = since * shared[0] + unmoved
-            variance = self.times.targets[t] @ shared
+            variance = weighed(self.times.targets[t], shared)
             shared[0] *= self.times.ahead[t]
             self.targets[t] += self.shares[1][k + 1] * (shared[:, None] * states).sum(axis=0)
             if len(self.target_variance):

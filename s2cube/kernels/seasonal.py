@@ -366,7 +366,7 @@ def _weigh(y: F, clear: Mask, days: NDArray[Any], curve: F) -> tuple[F, F]:
 
 def _miss(truth: F, each: F) -> F:
     """Return the mean absolute error of each combination of experts, ``(combination, band)``."""
-    found: F = np.abs(truth - np.tensordot(COMBINED, each, 1)).mean(axis=2)
+    found: F = np.abs(truth - np.einsum("ce,e...->c...", COMBINED, each)).mean(axis=2)
     return found
 
 
@@ -392,7 +392,7 @@ def foresee(looks: F, clear: Mask, days: NDArray[Any]) -> Lessons:
     last = np.full((bands, len(pick)), np.nan, f4)
     sizes: list[list[NDArray[Any]]] = [[] for _ in filters]
     units, shares = np.full((steps + 1, bands), UNIT, f4), np.empty((steps + 1, 4), f4)
-    score, scored = -COMBINED @ np.array([0.06, 0, 0, 0.06], f4) * 2.0, 2.0
+    score, scored = -2.0 * (COMBINED * np.array([0.06, 0, 0, 0.06], f4)).sum(axis=1), 2.0
     shares[0], _ = _best(score / scored)
     for t in range(steps):
         told = [

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from s2cube.kernels.engine import matmul
 from s2cube.kernels.seasonal import Expected, Index, take
 
 __all__ = ["FEWEST", "folds_of", "same_date"]
@@ -83,7 +84,7 @@ def same_date(of: Expected, k: int, shape: tuple[int, int], fold: NDArray[np.int
     clear = features[:, at]
     for count in (near, len(features)):
         coefficients, off, counts = _regress(clear[:count], target, fold[at])
-        found += (coefficients @ features[:count]) / 2
+        found += matmul(coefficients, features[:count]) / 2
         residual[:, at] += off / 2
         weight[at] += counts / 2
         size += np.abs(off).mean(axis=1) / 2
@@ -125,7 +126,7 @@ def _features(of: Expected, k: int, at: NDArray[np.intp]) -> tuple[int, F]:
     np.clip(x, -FARTHEST, FARTHEST, out=x)
     rng = np.random.default_rng(1)
     mix = rng.standard_normal((RANDOM, len(x))).astype(f4) * f4(WIDTH / np.sqrt(len(x)))
-    waves = mix @ x + rng.uniform(0, 2 * np.pi, (RANDOM, 1)).astype(f4)
+    waves = matmul(mix, x) + rng.uniform(0, 2 * np.pi, (RANDOM, 1)).astype(f4)
     return near, np.concatenate([np.ones((1, x.shape[1]), f4), x, np.cos(waves, out=waves)])
 
 
@@ -169,9 +170,11 @@ class _Ridge:
     def choose(self, weight: F, choices: Sequence[float]) -> float:
         """Fit with some weights; keep, and return, the ridge with the least error held out."""
         self.weight, self.count = weight, float(weight.sum())
-        heavy = self.x * weight
-        self.products = [(heavy[:, g] @ self.x[:, g].T).astype(np.float64) for g in self.groups]
-        self.moments = [(heavy[:, g] @ self.y[:, g].T).astype(np.float64) for g in self.groups]
+        # In double precision, as in `matmul`.
+        x, y = self.x.astype(np.float64), self.y.astype(np.float64)
+        heavy = x * weight
+        self.products = [heavy[:, g] @ x[:, g].T for g in self.groups]
+        self.moments = [heavy[:, g] @ y[:, g].T for g in self.groups]
         self.product, self.moment = sum(self.products), sum(self.moments)
         errors = []
         for self.ridge in choices if len(choices) > 1 else ():
@@ -195,7 +198,7 @@ class _Ridge:
         for group, product, moment in zip(groups, self.products, self.moments, strict=True):
             if len(group):
                 left = np.linalg.solve(self.product - product + self._held(), self.moment - moment)
-                off[:, group] = y[:, group] - left.T.astype(f4) @ x[:, group]
+                off[:, group] = y[:, group] - matmul(left.T, x[:, group])
         return off
 
 
@@ -211,8 +214,8 @@ def _spread(residual: F, weight: F, shape: tuple[int, int]) -> F:
     out = np.zeros_like(residual)
     for sigma, halved in SCALES:
         rows, columns = _gaussian(shape[0], sigma), _gaussian(shape[1], sigma)
-        both = np.concatenate([residual * weight, weight[None]]).reshape(-1, *shape)
-        both = (rows @ both @ columns).reshape(len(residual) + 1, -1)
+        known = np.concatenate([residual * weight, weight[None]]).reshape(-1, *shape)
+        both = matmul(rows, known, columns).reshape(len(residual) + 1, -1)
         part = both[:-1] / (both[-1] + f4(halved / (2 * np.pi * sigma**2)))
         out += part
         residual = residual - part

@@ -1,6 +1,7 @@
 """The perceptrons in the package: which there are, and what each looks at."""
 
 import hashlib
+import threading
 from functools import cache
 from importlib.resources import files
 from io import BytesIO
@@ -37,6 +38,7 @@ STATES: Final = (
 """What they tell apart, in the order of their output; the one of single looks does not know the last."""
 _CLOUDS: Final = [STATES.index(state) for state in (Status.THIN_CLOUD, Status.CLOUD)]
 _MASKED: Final = [*_CLOUDS, STATES.index(Status.SHADOW)]
+_LOCK: Final = threading.Lock()
 _VISIBLE: Final = ("B02", "B03", "B04", "B08")
 BAND_SETS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     "L1C": ((*_VISIBLE, "B11", "B10"), (*_VISIBLE, "B11"), _VISIBLE),
@@ -107,7 +109,9 @@ def _arrays(sha256: str) -> dict[str, NDArray[np.float32]]:
             f"s2cube/masks/{FILE} is not the file that the graph was made with (sha256 {found}, not "
             f"{sha256}): install one version of s2cube-ard on all machines."
         )
-    with np.load(BytesIO(data), allow_pickle=False) as arrays:
+    # Tasks begin together, and numpy parses each array's header as Python: of two threads doing so at
+    # once, one may fail in CPython 3.11 ("AST constructor recursion depth mismatch").
+    with _LOCK, np.load(BytesIO(data), allow_pickle=False) as arrays:
         return dict(arrays)
 
 

@@ -18,6 +18,7 @@ RETRY: Final[dict[str, Any]] = {}
 _CLIENT: Final = ("allow_http", "allow_invalid_certificates", "connect_timeout", "timeout", "proxy_url")
 """Options of the HTTP client; all others are of S3."""
 _PREFIX: Final = re.compile(r"[\w./-]+", re.ASCII)
+_REFUSED: Final = re.compile(r"status code: 40[13]\b")
 _SECRET: Final = ("key", "token", "secret", "password", "credential")
 
 
@@ -121,7 +122,7 @@ class S3Target(Target):
             return StoreError(
                 f"There is no bucket {self.bucket!r}: make it, or check endpoint and region. {message}"
             )
-        if any(word in message for word in ("403", "401", "credential", "AccessDenied")):
+        if _REFUSED.search(message):
             return StoreError(
                 f"{self.name}: access was refused. Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, "
                 f"AWS_SESSION_TOKEN and AWS_REGION, or what you gave as storage_options=. {message}"

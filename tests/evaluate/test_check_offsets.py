@@ -93,7 +93,7 @@ def test_real_and_lied_to(romania: xr.Dataset, which: str, by: float) -> None:
     assert (rest["verdict"] == "ok").sum() >= 0.6 * len(rest)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_real_and_lied_to_about_one_date(romania: xr.Dataset) -> None:
     clear = np.flatnonzero(check_offsets(romania)["dark_end"].notna())
     for by, lie in LIES.items():
@@ -261,7 +261,7 @@ def test_large_areas_are_sampled() -> None:
 
 def test_refusals(simulated: xr.Dataset) -> None:
     with pytest.raises(CubeError, match="filled"):
-        check_offsets(simulated.s2.mask_clouds().s2.fill_gaps())
+        check_offsets(simulated.s2.mask_clouds().s2.fill_gaps("linear"))
     for blocks in (0, 1.5, True):
         with pytest.raises(CubeError, match="blocks"):
             check_offsets(simulated, blocks=blocks)  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ from s2cube.schema import Provenance
 ALONE: dict[str, Any] = {"same_date": False}
 
 
-@pytest.fixture(params=["compiled", "numpy"], autouse=True)
+@pytest.fixture(params=["compiled", pytest.param("numpy", marks=pytest.mark.thorough)], autouse=True)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "numpy":
         monkeypatch.setattr(process, "compiled", lambda _: None)

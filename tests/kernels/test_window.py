@@ -1,5 +1,8 @@
 """Windows: what passes, what is leant on, and what is not."""
 
+import os
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -15,7 +18,7 @@ SAME = pytest.mark.parametrize("same_date", [False, True])
 CAUSAL = pytest.mark.parametrize("causal", [False, True])
 
 
-@pytest.fixture(params=["compiled", "numpy"], autouse=True)
+@pytest.fixture(params=["compiled", pytest.param("numpy", marks=pytest.mark.thorough)], autouse=True)
 def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "numpy":
         monkeypatch.setattr(process, "compiled", lambda _: None)
@@ -205,3 +208,20 @@ def test_nothing_is_filled_beyond_what_was_seen(causal: bool) -> None:
             warnings.simplefilter("ignore", RuntimeWarning)  # nothing seen yet
             assert not (np.nanmin(filled, axis=1) < looks.min(axis=1)).any()
             assert not (np.nanmax(filled, axis=1) > looks.max(axis=1)).any()
+
+
+@pytest.mark.slow
+def test_the_threads_of_blas_do_not_matter() -> None:
+    """A worker has one, a notebook as many as there are cores."""
+    told = "import sys, windows; sys.stdout.buffer.write(windows.scene(12).fill().bands.tobytes())"
+    found = []
+    for threads in ("1", "2"):
+        more = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+        run = subprocess.run(
+            [sys.executable, "-c", told],
+            env={**os.environ, **more, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            check=True,
+        )
+        found.append(run.stdout)
+    assert found[0] == found[1]

@@ -122,7 +122,6 @@ def test_any_chunks(sizes: tuple[int, int, int], narrowed: bool) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("cluster")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:distributed.*")
 def test_same_on_a_cluster(cube: xr.Dataset) -> None:
     distributed = pytest.importorskip("distributed")

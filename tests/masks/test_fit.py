@@ -30,7 +30,7 @@ def frames(seed: int, **how: Any) -> xr.Dataset:
     return s2cube.testing.simulate_cube(seed=seed, **told)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_it_learns_simulated_clouds(tmp_path: Path) -> None:
     """On a landscape and on clouds that it has not seen."""
     spec = fit_segmentation(

@@ -75,6 +75,7 @@ def test_a_series_tells_more_than_a_look_over_real_land(land: xr.Dataset) -> Non
     assert scores["spectral-temporal"]["shadow"] > 0.75
 
 
+@pytest.mark.thorough
 def test_clear_land_stays_clear(italy: xr.Dataset) -> None:
     """The clearest of real dates: false clouds would be read as gaps every time."""
     haze = italy["B10"].mean(("y", "x")) + italy["B02"].std(("y", "x"))

@@ -10,6 +10,7 @@ pytest.importorskip("torch", reason="needs the extra 'torch'")
 NAMES = ("B02", "B03", "B04", "B08")
 
 
+@pytest.mark.thorough
 def test_learns_what_can_be_learnt_and_the_same_each_time() -> None:
     from s2cube.models.perceptron import fit_perceptron
 

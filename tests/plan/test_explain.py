@@ -50,7 +50,7 @@ def test_it_tells_what_will_be_read(opened: xr.Dataset) -> None:
 def test_nothing_is_read(opened: xr.Dataset, tmp_path: Path) -> None:
     for path in tmp_path.rglob("*.tif"):
         path.unlink()
-    assert explain(opened.s2.mask_clouds().s2.fill_gaps()).tasks > 0
+    assert explain(opened.s2.mask_clouds().s2.fill_gaps("linear")).tasks > 0
 
 
 def test_tasks_are_those_that_dask_runs(opened: xr.Dataset) -> None:
@@ -59,7 +59,7 @@ def test_tasks_are_those_that_dask_runs(opened: xr.Dataset) -> None:
         opened,
         opened.isel(time=[0], x=slice(0, 5)),
         opened.s2.mask_clouds(buffer=20)[["B04"]].isel(y=slice(0, 2)),
-        opened.s2.mask_clouds().s2.fill_gaps()[["B11"]],
+        opened.s2.mask_clouds().s2.fill_gaps("linear")[["B11"]],
     ):
         ran = []
 
@@ -109,7 +109,7 @@ def test_what_is_not_known_is_not_guessed(opened: xr.Dataset, tmp_path: Path) ->
         opened.drop_vars(ITEMS),
         noted(opened, {}),
         noted(opened, {"B04": READS["B04"]}),
-        opened.s2.fill_gaps(),
+        opened.s2.fill_gaps("linear"),
     ):
         plan = explain(cube)
         assert plan.read_bytes is None

@@ -150,7 +150,7 @@ def test_bad_input() -> None:
         s2cube.as_cube(counts(), **{**KNOWN, "scale": "1e-4"})
     with pytest.raises(CubeError, match="'B04' has dimensions"):
         s2cube.as_cube(counts().assign(B4=counts()["B4"].isel(t=0)), **KNOWN)
-    filled = s2cube.as_cube(counts(), **KNOWN).s2.fill_gaps()
+    filled = s2cube.as_cube(counts(), **KNOWN).s2.fill_gaps("linear")
     with pytest.raises(CubeError, match="a filled cube already"):
         s2cube.as_cube(filled, level="L2A")
     with pytest.raises(CubeError, match="got list"):
@@ -262,7 +262,7 @@ def test_both_readers_of_crs_answer(cube: xr.Dataset) -> None:
     import rioxarray  # noqa: F401
 
     made = s2cube.as_cube(counts(), **KNOWN)
-    for ds in (cube, made, made.s2.mask_clouds(), made.s2.mask_clouds().s2.fill_gaps()):
+    for ds in (cube, made, made.s2.mask_clouds(), made.s2.mask_clouds().s2.fill_gaps("linear")):
         assert ds.rio.crs.to_epsg() == ds.odc.crs.epsg == 32633
         assert ds["B04"].rio.crs.to_epsg() == ds["B04"].odc.crs.epsg == 32633
         assert ds.rio.transform() == ds.odc.transform

@@ -71,7 +71,7 @@ def test_a_disk_that_is_really_full(daily: xr.Dataset, tmp_path: Path) -> None:
         import s2cube
         from s2cube.errors import StoreError
         cube = s2cube.testing.simulate_cube(shape=(300, 300), seed=2, bands=["red"])
-        daily = cube.s2.mask_clouds("scl").s2.fill_gaps(freq="3D")
+        daily = cube.s2.mask_clouds("scl").s2.fill_gaps("linear", freq="3D")
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
         try:

@@ -3,7 +3,9 @@
 import pickle
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +187,40 @@ def test_a_service_without_conditions(small: xr.Dataset, s3: str) -> None:
     assert not target.create("claim", b"2")
     assert target.swap("claim", b"1", b"2")
     assert target.get("claim") == b"2"
+
+
+class _Refuses(BaseHTTPRequestHandler):
+    """A service that grants nothing."""
+
+    def do_GET(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(403)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_PUT = do_HEAD = do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.usefixtures("s3")
+def test_a_service_that_refuses_is_told_from_one_that_is_gone(small: xr.Dataset) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        options = {"endpoint": f"http://127.0.0.1:{server.server_port}"}
+        for action in (
+            lambda: small.s2.write_daily("s3://bucket/d.zarr", storage_options=options, **PIECES),
+            lambda: s2cube.open_daily("s3://bucket/d.zarr", storage_options=options),
+            lambda: open_target("s3://bucket/d.zarr", options).sizes(),
+        ):
+            with pytest.raises(StoreError, match=r"access was refused\. Check AWS_ACCESS_KEY_ID"):
+                action()
+        server.shutdown()
+    # A number in an address is no status.
+    gone = OSError("Error performing PUT http://127.0.0.1:40133/bucket: error sending request")
+    failure = s3_file.S3Target("bucket", "d.zarr")._failure(gone)
+    assert "could not be reached" in str(failure)
 
 
 KILLED = """

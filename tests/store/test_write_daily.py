@@ -187,7 +187,7 @@ def test_an_area_without_any_look_is_written_too(tmp_path: Path) -> None:
     """Beyond a swath's edge there is nothing: such shards must finish, and be told from lost ones."""
     cube = s2cube.testing.simulate_cube(shape=(600, 300), seed=2, bands=["red"], end="2021-08-01")
     cube["B04"][:, 250:] = np.nan
-    daily = cube.s2.mask_clouds("scl").s2.fill_gaps(freq="5D")
+    daily = cube.s2.mask_clouds("scl").s2.fill_gaps("linear", freq="5D")
     store = tmp_path / "d.zarr"
     assert daily.s2.write_daily(store, **PIECES).written == 2
     assert daily.s2.write_daily(store, **PIECES).written == 0
@@ -196,7 +196,7 @@ def test_an_area_without_any_look_is_written_too(tmp_path: Path) -> None:
     assert (back["provenance"][:, 250:] == Provenance.NEVER_OBSERVED).all()
     assert back["B04"][:, :250].notnull().any(("x", "time")).all()
     nothing = cube.where(False).astype("f4").assign(cube[["SCL", "status"]])
-    report = nothing.s2.fill_gaps(freq="5D").s2.write_daily(tmp_path / "n.zarr", **PIECES)
+    report = nothing.s2.fill_gaps("linear", freq="5D").s2.write_daily(tmp_path / "n.zarr", **PIECES)
     assert report.never_observed == 1
     # One such file appearing, or one with data vanishing, is noticed.
     ledger = Ledger(open_target(store))
@@ -265,7 +265,7 @@ def test_reads_that_failed_are_counted(tmp_path: Path) -> None:
     cube = s2cube.testing.simulate_cube(shape=(20, 20), seed=2, bands=["red"], end="2021-08-01")
     cube["status"][3, :5] = Status.READ_FAILED
     cube["status"][5, :2] = Status.READ_FAILED
-    daily = cube.s2.mask_clouds("scl").s2.fill_gaps(freq="5D")
+    daily = cube.s2.mask_clouds("scl").s2.fill_gaps("linear", freq="5D")
     report = daily.s2.write_daily(tmp_path / "d.zarr", progress=False)
     assert report.counts["failed_looks"] == 7 * 20
     assert "140 looks at a pixel" in str(report)
