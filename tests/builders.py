@@ -68,7 +68,7 @@ class Flat:
     """How often that region fails by what may pass."""
 
     def __call__(self, geobox: GeoBox, dates: Any) -> xr.Dataset:
-        second = geobox.shape[1] != 64 and geobox.transform.c > 500_000
+        second = geobox.shape[1] != 64 and geobox.transform.c >= 500_000
         tried = self._tried() if second and self.notes else self.dies + self.fails + 1
         if tried <= self.dies:
             os._exit(1)

@@ -116,14 +116,14 @@ def _places(geobox: "GeoBox") -> Iterator[Region]:
                 yield Region(*sides)
 
 
-def _checked(cube: Any, geobox: "GeoBox", dates: "pd.DatetimeIndex") -> xr.Dataset:
+def _checked(made: Any, geobox: "GeoBox", dates: "pd.DatetimeIndex") -> xr.Dataset:
     """Return what a builder gave if it is a filled cube of the grid and the dates."""
-    if not isinstance(cube, xr.Dataset):
+    if not isinstance(made, xr.Dataset):
         raise CubeError(
             "A builder returns an xarray.Dataset, or None where there is nothing; got "
-            f"{type(cube).__name__}."
+            f"{type(made).__name__}."
         )
-    cube = check_filled(cube)
+    cube = check_filled(made)
     found = schema.geobox_of(cube)
     off = ~geobox.transform * found.transform
     moved = max(abs(off.c), abs(off.f), *(abs(part) for part in _corner(off, found.shape)))
@@ -173,7 +173,7 @@ def _expanded(
         for name in names
     }
     words = {name: cube.coords[name] for name in ("sensor", "processing_level") if name in cube.coords}
-    coords = {**schema.grid_coords(geobox), "time": ("time", dates.values), **words}
+    coords: dict[Any, Any] = {**schema.grid_coords(geobox), "time": ("time", dates.values), **words}
     return xr.Dataset(arrays, coords, {"history": _history(str(cube.attrs.get("history", "")))})
 
 

@@ -69,8 +69,8 @@ def write_daily_regions(
         As in :func:`s2cube.write_daily`.
     retries
         How often a region is tried again that failed by what may pass (network, disk, a file that could
-        not be read), when all others are done. That a worker dies is Dask's to mend: it gives the region
-        to another one, ``distributed.scheduler.allowed-failures`` times (3).
+        not be read), when all others are done. The region of a worker that dies goes to another one, and
+        is given up when ``distributed.scheduler.allowed-failures`` (3) and one more have died of it.
     resources
         What a worker must have to do a region: ``{"GPU": 1}`` for those started with
         ``dask worker --resources "GPU=1"``.

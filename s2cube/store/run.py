@@ -4,8 +4,10 @@ import os
 import secrets
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,8 +28,10 @@ from s2cube.store.ledger import BlockStatus, Facts, Ledger, Mark
 
 __all__ = ["Cut", "Job", "Make", "Outcome", "Source", "run", "store_blocks", "version"]
 
-PATIENCE: Final = 10
-"""Seconds after which it is asked whether there are still workers."""
+PATIENCE: float = 60.0
+"""Seconds without any worker after which none is waited for: one that died may be started again."""
+LOOK: Final = 2.0
+"""Seconds between two looks at which workers are there, while no region gets done."""
 
 
 @dataclass(frozen=True)
@@ -136,43 +140,98 @@ def _run_on(
     client: Any, source: Source, jobs: Iterable[Job], resources: Mapping[str, float]
 ) -> Iterator[tuple[Region, Outcome]]:
     """Yield outcomes from a cluster: one task a region, one region a worker at a time."""
-    from distributed import wait
+    import dask.config
 
-    running: dict[Any, tuple[Region, str | None]] = {}
+    may_die = int(dask.config.get("distributed.scheduler.allowed-failures", 3))
+    running: dict[Any, tuple[Job, str | None]] = {}
+    deaths: Counter[str] = Counter()
+    again: list[Job] = []
     waiting = iter(jobs)
+    seen: float | None = None
     try:
         while True:
             # Asked anew each time: workers come, and go, and come back under another name.
             there = _workers(client, resources)
+            for future, job in _orphans(running, there):
+                client.cancel([future])
+                del running[future]
+                deaths[job.region.id] += 1
+                if deaths[job.region.id] <= may_die:
+                    again.append(job)
+                else:
+                    yield job.region, _given_up(deaths[job.region.id])
             busy = {worker for _, worker in running.values()}
             free: list[str | None] = [worker for worker in there if worker not in busy]
             if _adapts(client):
                 # It sees that it is too small by what waits; no worker is bound to do these.
                 free += [None] * (max(1, len(there) // 2) - sum(worker is None for worker in busy))
             for worker in free:
-                if (job := next(waiting, None)) is None:
+                if (next_job := again.pop() if again else next(waiting, None)) is None:
                     break
-                running[_submit(client, source.ship(job), job, worker, resources)] = (job.region, worker)
-            if not running:
-                if not free and next(waiting, None) is not None:
+                future = _submit(client, source.ship(next_job), next_job, worker, resources)
+                running[future] = (next_job, worker)
+            if not (running or again):
+                if free or (next_job := next(waiting, None)) is None:
+                    return
+                if seen is None:
                     raise StoreError(_nobody(resources))
-                return
-            try:
-                done = wait(list(running), timeout=PATIENCE, return_when="FIRST_COMPLETED").done
-            except TimeoutError:
-                if not _workers(client, resources) and not _adapts(client):
-                    raise StoreError("All Dask workers are gone; the same call does the rest.") from None
-                continue
+                again.append(next_job)
+            if there:
+                seen = time.monotonic()
+            elif seen is not None and time.monotonic() - seen > PATIENCE and not _adapts(client):
+                raise StoreError("All Dask workers are gone; the same call does the rest.")
+            done = _finished(list(running))
             for future in done:
-                region, _ = running.pop(future)
-                error = future.exception()
-                yield region, error if error is not None else future.result()
+                try:
+                    outcome = future.exception(timeout=LOOK) or future.result(timeout=LOOK)
+                except TimeoutError:
+                    continue  # its worker died with the outcome
+                job, _ = running.pop(future)
+                yield job.region, outcome
     finally:
         client.cancel(list(running))
 
 
+def _finished(futures: list[Any]) -> Collection[Any]:
+    """Wait a moment for one of some tasks; return those that are done."""
+    from distributed import wait
+
+    if not futures:
+        time.sleep(LOOK)
+        return ()
+    try:
+        done: Collection[Any] = wait(futures, timeout=LOOK, return_when="FIRST_COMPLETED").done
+    except TimeoutError:
+        return ()
+    return done
+
+
+def _orphans(
+    running: Mapping[Any, tuple[Job, str | None]], there: Collection[str]
+) -> list[tuple[Any, Job]]:
+    """Return what was given to workers that are gone.
+
+    Not left to Dask, which may give such a task to another worker, but forgets it where there is none at
+    that moment.
+    """
+    return [
+        (future, job)
+        for future, (job, worker) in running.items()
+        if worker is not None and worker not in there and not future.done()
+    ]
+
+
+def _given_up(times: int) -> StoreError:
+    return StoreError(
+        f"Its worker died {times} times, most likely for want of memory: give workers more memory or "
+        "fewer threads, or choose a smaller region_size (explain() tells what a region needs)."
+    )
+
+
 def _workers(client: Any, resources: Mapping[str, float]) -> list[str]:
     """Return the addresses of the workers that have some resources."""
+    if not resources:
+        return list(client.nthreads())  # a number each; what follows is kilobytes each
     known = client.scheduler_info(n_workers=-1)["workers"]
     return [
         address
@@ -209,7 +268,7 @@ def _submit(
 
     # Bytes, not a collection: the scheduler must see a region, never its inner tasks.
     piece = _Piece(cloudpickle.dumps((make, job)))
-    where = {} if worker is None else {"workers": [worker], "allow_other_workers": True}
+    where = {} if worker is None else {"workers": [worker]}
     with warnings.catch_warnings():
         # A cube in memory has to travel; a lazy one is small.
         warnings.filterwarnings("ignore", "Sending large graph", UserWarning)
@@ -225,8 +284,8 @@ def _submit(
 
 
 _ONE_AT_A_TIME: Final = threading.Lock()
-"""Of a process: a region takes the memory and the threads of its worker. Regions of a worker that died
-go where there may be one already."""
+"""Of a process: a region takes the memory and the threads of its worker. Regions that are bound to no
+worker, for those that come when there is work, go where there may be one already."""
 
 
 def _write_pickled(piece: _Piece) -> Outcome:
