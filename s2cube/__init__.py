@@ -19,6 +19,7 @@ from s2cube.evaluate import (
 )
 from s2cube.export import write_cogs
 from s2cube.gapfill import fill_gaps, fit_gap_filler
+from s2cube.job import DailyBuilder, DailyJob, read_job
 from s2cube.masks import clear_share, cloud_mask, combine_masks, mask_agreement, mask_clouds
 from s2cube.mosaic import mosaic_orbits
 from s2cube.plan import Explanation, explain
@@ -41,8 +42,10 @@ from s2cube.sources import (
     search,
 )
 from s2cube.store import (
+    RegionsPlan,
     VerifyReport,
     WriteReport,
+    explain_regions,
     open_daily,
     verify,
     write_daily,
@@ -54,10 +57,13 @@ __version__ = "0.1.0"
 __all__ = [
     "PROFILES",
     "ClearSkyEstimate",
+    "DailyBuilder",
+    "DailyJob",
     "Explanation",
     "PlanetaryComputer",
     "Product",
     "Profile",
+    "RegionsPlan",
     "S2Accessor",
     "Signed",
     "VerifyReport",
@@ -75,6 +81,7 @@ __all__ = [
     "evaluate_gap_filling",
     "evaluate_masks",
     "explain",
+    "explain_regions",
     "fill_gaps",
     "fit_gap_filler",
     "geomedian",
@@ -92,6 +99,7 @@ __all__ = [
     "plot_masks",
     "plot_series",
     "plot_true_color",
+    "read_job",
     "reflectance_offset",
     "save_items",
     "seam_score",

@@ -26,7 +26,7 @@ class Simulated:
     nothing: tuple[int, int] = (0, 0)
     """Boxes that lie in these first rows and columns hold nothing."""
 
-    def looks(self) -> xr.Dataset:
+    def place(self) -> xr.Dataset:
         """Return the whole place."""
         cube = s2cube.testing.simulate_cube(
             shape=self.shape, seed=4, bands=["red", "nir"], start="2021-06-01", end=self.end
@@ -35,7 +35,7 @@ class Simulated:
 
     def geobox(self) -> GeoBox:
         """Return its grid."""
-        return schema.geobox_of(self.looks())
+        return schema.geobox_of(self.place())
 
     def dates(self) -> pd.DatetimeIndex:
         """Return some days."""
@@ -46,7 +46,7 @@ class Simulated:
         return looks.s2.mask_clouds("scl", **self.mask).s2.fill_gaps(dates=dates, **self.fill)
 
     def __call__(self, geobox: GeoBox, dates: Any) -> xr.Dataset | None:
-        looks = self.looks()
+        looks = self.place()
         whole = schema.geobox_of(looks)
         rows = round((geobox.transform.f - whole.transform.f) / whole.transform.e)
         columns = round((geobox.transform.c - whole.transform.c) / whole.transform.a)

@@ -17,7 +17,7 @@ LAYERS = [
     {"cli"},
     {"demo", "training"},
     {"_accessor"},
-    {"report"},
+    {"report", "job"},
     {"evaluate", "store"},
     {"mosaic", "gapfill"},
     {"plan", "plot"},

@@ -37,9 +37,10 @@ class Builder(Protocol):
     """What makes the filled cube of a box: any function, or object that can be called, that pickles.
 
     It is called on the worker that computes a region, and should return lazy arrays. Called twice, it
-    must return the same. It may have two more methods. ``prepare(target, geobox, dates)`` is called
-    once, before anything else, and returns the builder to use; ``target`` is where the store is. The ids
-    that ``item_ids(geobox)`` returns are noted with each region, which is done again when they change.
+    must return the same. It may have two more methods. ``prepare(kept, geobox, dates, anew=...)`` is
+    called once, before anything else, and returns the builder to use; ``kept`` keeps files beside the
+    store, and ``anew`` says that what an earlier run kept is not wanted. The ids that
+    ``item_ids(geobox)`` returns are noted with each region, which is done again when they change.
     """
 
     def __call__(self, geobox: "GeoBox", dates: "pd.DatetimeIndex", /) -> xr.Dataset | None:
@@ -244,6 +245,12 @@ class Build:
         }
         names = list(job.layout["variables"])
         return partial(_built, self.builder, self.geobox[around.y, around.x], self.dates, inside, names)
+
+    def looks(self, region: Region) -> xr.Dataset | None:
+        """Return what a region is made of, None where the builder does not tell."""
+        look = getattr(self.builder, "looks", None)
+        around = wider(region, self.reach, self.geobox)
+        return None if look is None else look(self.geobox[around.y, around.x], self.dates)
 
 
 def _built(

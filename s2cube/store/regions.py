@@ -9,6 +9,7 @@ from s2cube.errors import CubeError, StoreError
 from s2cube.plan import Region
 from s2cube.store.builder import Build, Builder, example_of, token_of_builder, wider
 from s2cube.store.finish import Order, finish
+from s2cube.store.kept import Kept
 from s2cube.store.layout import Profile, layout_of
 from s2cube.store.ledger import Ledger
 from s2cube.store.read import opened_from
@@ -120,7 +121,14 @@ def write_daily_regions(
     }
     ledger = Ledger(open_target(store, storage_options))
     order = order_of(
-        builder, ledger, geobox=geobox, dates=dates, region_size=region_size, halo=halo, profile=profile
+        builder,
+        ledger,
+        geobox=geobox,
+        dates=dates,
+        region_size=region_size,
+        halo=halo,
+        profile=profile,
+        anew=overwrite,
     )
     return finish(
         Order(
@@ -144,6 +152,7 @@ def order_of(
     region_size: int,
     halo: int | None,
     profile: Profile,
+    anew: bool = False,
 ) -> dict[str, Any]:
     """Return what of an order comes from a builder; nothing is computed."""
     grid, days = _grid(geobox), _days(dates)
@@ -155,7 +164,7 @@ def order_of(
         )
     token = token_of_builder(builder)
     if (prepare := getattr(builder, "prepare", None)) is not None:
-        builder = prepare(ledger.store, grid, days)
+        builder = prepare(Kept(ledger.store), grid, days, anew=anew)
     example = example_of(builder, grid, days, halo=halo)
     if ledger.store.name in opened_from(example.cube):
         raise StoreError(

@@ -147,7 +147,7 @@ def _run_on(
     deaths: Counter[str] = Counter()
     again: list[Job] = []
     waiting = iter(jobs)
-    seen: float | None = None
+    met, seen = False, time.monotonic()
     try:
         while True:
             # Asked anew each time: workers come, and go, and come back under another name.
@@ -173,13 +173,15 @@ def _run_on(
             if not (running or again):
                 if free or (next_job := next(waiting, None)) is None:
                     return
-                if seen is None:
-                    raise StoreError(_nobody(resources))
                 again.append(next_job)
-            if there:
-                seen = time.monotonic()
-            elif seen is not None and time.monotonic() - seen > PATIENCE and not _adapts(client):
-                raise StoreError("All Dask workers are gone; the same call does the rest.")
+            if there or _adapts(client):
+                met, seen = True, time.monotonic()
+            elif time.monotonic() - seen > (PATIENCE if met else 2 * LOOK):
+                raise StoreError(
+                    "All Dask workers are gone; the same call does the rest."
+                    if met
+                    else _nobody(resources)
+                )
             done = _finished(list(running))
             for future in done:
                 try:
@@ -221,10 +223,10 @@ def _orphans(
     ]
 
 
-def _given_up(times: int) -> StoreError:
-    return StoreError(
+def _given_up(times: int) -> MemoryError:
+    return MemoryError(
         f"Its worker died {times} times, most likely for want of memory: give workers more memory or "
-        "fewer threads, or choose a smaller region_size (explain() tells what a region needs)."
+        "fewer threads, or choose a smaller region_size (explain_regions() tells what a region needs)."
     )
 
 

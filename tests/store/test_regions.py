@@ -37,7 +37,7 @@ def test_by_regions_as_of_the_whole(tmp_path: Path, mask: Any, fill: Any) -> Non
     """Array for array, within regions, at their edges and at the area's."""
     builder = Simulated((300, 560), mask, fill, end="2021-06-30" if len(mask) < 2 else "2021-07-20")
     dates = builder.dates()[:4]
-    builder.of(builder.looks(), dates).s2.write_daily(tmp_path / "whole.zarr", **PIECES)
+    builder.of(builder.place(), dates).s2.write_daily(tmp_path / "whole.zarr", **PIECES)
     report = s2cube.write_daily_regions(
         builder, tmp_path / "regions.zarr", geobox=builder.geobox(), dates=dates, **PIECES
     )
@@ -213,7 +213,7 @@ def test_refusals(tmp_path: Path) -> None:
 
 
 def test_reach_is_told_by_the_graph() -> None:
-    looks = Simulated((60, 70), chunks=(30, 30)).looks()
+    looks = Simulated((60, 70), chunks=(30, 30)).place()
 
     def reach(cube: xr.Dataset) -> Reach | None:
         return reach_of([array.data for array in cube.data_vars.values()])

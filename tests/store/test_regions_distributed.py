@@ -70,6 +70,7 @@ def test_a_region_that_kills_every_worker_is_given_up(client: Any, tmp_path: Pat
     how: dict[str, Any] = {"geobox": AREA, "dates": DAYS, "halo": 0, **PIECES}
     with pytest.raises(StoreError, match=r"1 of 2 regions.*worker died 4 times"):
         s2cube.write_daily_regions(Flat(str(notes), dies=99), tmp_path / "d.zarr", **how)
+    client.wait_for_workers(1)
     again = s2cube.write_daily_regions(Flat(str(notes)), tmp_path / "e.zarr", **how)
     assert again.written == 2
 
