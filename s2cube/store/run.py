@@ -176,7 +176,7 @@ def _run_on(
                 again.append(next_job)
             if there or _adapts(client):
                 met, seen = True, time.monotonic()
-            elif time.monotonic() - seen > (PATIENCE if met else 2 * LOOK):
+            elif time.monotonic() - seen > (PATIENCE if met else 5 * LOOK):
                 raise StoreError(
                     "All Dask workers are gone; the same call does the rest."
                     if met
