@@ -144,7 +144,7 @@ def test_geometry_of_a_file(tmp_path: Path) -> None:
     ],
 )
 def test_tiles(tile: str, crs: str, left: int, top: int) -> None:
-    """Corners as Sentinel-2's own metadata have them."""
+    """Corners on multiples of 60 m, counted from the equator; not held against real metadata yet."""
     found = mgrs_bounds(tile)
     assert found[:2] == (crs, left)
     assert found[4] == top
