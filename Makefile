@@ -11,7 +11,7 @@ BENCH = PYTHONPATH=tests OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python tes
 # recent (those touched in the last day's commits, for CI), all, or none.
 NOTEBOOKS ?= cache
 
-.PHONY: demo test coverage test-fast test-thorough lint types bench bench-docs docs docs-full lock clean help
+.PHONY: demo test coverage test-fast test-thorough lint types bench bench-docs soak docs docs-full lock clean help
 
 help:  ## list the commands
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ bench: $(VENV)/.test  ## speed beside peers, one thread, as tables
 
 bench-docs: $(VENV)/.test  ## the same, and into docs/benchmarks.md
 	$(BENCH) --write docs/benchmarks.md
+
+soak: $(VENV)/.test  ## 200 kills of writers, and what is left, into docs/soak.md; an hour or more
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --kills 200 --rounds 20 --write docs/soak.md
 
 docs: $(VENV)/.docs  ## the documentation, into docs/_build/html; runs its examples
 	NOTEBOOKS=$(NOTEBOOKS) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -24,6 +24,7 @@ from s2cube.masks import clear_share, cloud_mask, combine_masks, mask_agreement,
 from s2cube.mosaic import mosaic_orbits
 from s2cube.plan import Explanation, explain
 from s2cube.plot import plot_gap_filling, plot_masks, plot_series, plot_true_color
+from s2cube.report import report
 from s2cube.schema import items, validate
 from s2cube.sources import (
     PROFILES,
@@ -45,6 +46,7 @@ from s2cube.store import (
     RegionsPlan,
     VerifyReport,
     WriteReport,
+    append_daily,
     explain_regions,
     open_daily,
     verify,
@@ -69,6 +71,7 @@ __all__ = [
     "VerifyReport",
     "WriteReport",
     "__version__",
+    "append_daily",
     "as_cube",
     "check_masks",
     "check_offsets",
@@ -101,6 +104,7 @@ __all__ = [
     "plot_true_color",
     "read_job",
     "reflectance_offset",
+    "report",
     "save_items",
     "seam_score",
     "search",

@@ -13,8 +13,9 @@ from s2cube.gapfill import fill_gaps
 from s2cube.masks import clear_share, cloud_mask, mask_clouds
 from s2cube.plan import explain
 from s2cube.plot import plot_masks, plot_series, plot_true_color
+from s2cube.report import report
 from s2cube.schema import items, validate
-from s2cube.store import write_daily
+from s2cube.store import append_daily, write_daily
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -60,7 +61,9 @@ class S2Accessor:
     fill_gaps = _Verb(fill_gaps)  # type: ignore[arg-type]
     evaluate_gap_filling = _Verb(evaluate_gap_filling)
     write_daily = _Verb(write_daily)
+    append_daily = _Verb(append_daily)
     write_cogs = _Verb(write_cogs)
+    report = _Verb(report)
     plot_true_color = _Verb(plot_true_color)
     plot_masks = _Verb(plot_masks)
     plot_series = _Verb(plot_series)

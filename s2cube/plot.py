@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_gap_filling", "plot_series", "plot_true_color"]
+__all__ = [
+    "MISSING",
+    "plot_gap_filling",
+    "plot_masks",
+    "plot_series",
+    "plot_true_color",
+    "pyplot",
+]
 
 MISSING = (0.80, 0.80, 0.84)
 """Colour of missing pixels: a grey that no landscape has."""
@@ -78,7 +85,7 @@ def plot_true_color(
     >>> cube = s2cube.testing.simulate_cube(seed=1)
     >>> figure = cube.s2.plot_true_color(columns=3)
     """
-    plt = _pyplot()
+    plt = pyplot()
     cube = _frames(cube)
     if len(bands) != 3:
         raise CubeError(f"A picture takes three bands, got {len(bands)}: {list(bands)}.")
@@ -151,7 +158,7 @@ def plot_masks(
     >>> masks = {"scl": s2cube.cloud_mask(cube), "wide": s2cube.cloud_mask(cube, buffer=100)}
     >>> figure = s2cube.plot.plot_masks(cube, masks)
     """
-    plt = _pyplot()
+    plt = pyplot()
     from matplotlib.colors import to_rgb
     from matplotlib.patches import Patch
 
@@ -236,7 +243,8 @@ def _titles(frames: xr.Dataset) -> list[str]:
     return days
 
 
-def _pyplot() -> Any:
+def pyplot() -> Any:
+    """Return ``matplotlib.pyplot``, or say how to get it."""
     try:
         import matplotlib.pyplot
     except ModuleNotFoundError as error:
@@ -300,7 +308,7 @@ def plot_series(
     >>> clear = cube.s2.mask_clouds("scl")
     >>> ax = cube.s2.plot_series(band="nir", masked=clear, filled=clear.s2.fill_gaps())
     """
-    plt = _pyplot()
+    plt = pyplot()
     cube = schema.validate(cube)
     name = schema.pick_bands(cube, band)[0]
     place = _place(cube, x, y)
@@ -390,7 +398,7 @@ def plot_gap_filling(table: "pd.DataFrame", score: str = "mae") -> "Figure":
     >>> table = cube.s2.evaluate_gap_filling(["last", "linear"], masks="frame", daily=False)
     >>> figure = plot_gap_filling(table)
     """
-    plt = _pyplot()
+    plt = pyplot()
     keys = ["mask", "causal", "method"]
     if missing := [name for name in (*keys, score) if name not in table]:
         raise CubeError(f"The table has no {', '.join(missing)}: draw what evaluate_gap_filling made.")

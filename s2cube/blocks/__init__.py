@@ -9,6 +9,7 @@ from s2cube.blocks.graph import GraphFacts, Reading, look_at_graph, reach_of
 from s2cube.blocks.maps import count_blocks, is_lazy, map_halo, map_pixels, map_time
 from s2cube.blocks.patches import map_windows
 from s2cube.blocks.peak import Peak
+from s2cube.blocks.progress import progress_bar
 from s2cube.blocks.reach import NOWHERE, Reach
 from s2cube.blocks.read import Location, Need, read_blocks
 from s2cube.blocks.reduce import reduce_time
@@ -35,6 +36,7 @@ __all__ = [
     "map_tiles",
     "map_time",
     "map_windows",
+    "progress_bar",
     "reach_of",
     "read_blocks",
     "reduce_time",

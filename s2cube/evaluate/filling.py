@@ -2,13 +2,12 @@
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import xarray as xr
 
-from s2cube.blocks import is_lazy
+from s2cube.blocks import is_lazy, progress_bar
 from s2cube.errors import CubeError
 from s2cube.evaluate.filling_methods import Contender, contenders
 from s2cube.evaluate.filling_scores import Piece, Shown, daily_pieces, floor_pieces, trial_pieces
@@ -162,13 +161,7 @@ def _compute(work: Iterator[tuple[str, list[Piece]]], progress: bool) -> "pd.Dat
         from dask.base import compute
 
         # In one go, so that each block is read once, whatever the number of methods and masks.
-        with _bar(progress):
+        with progress_bar(progress):
             found = list(compute(*found))
     tables = [piece.finish(*arrays) for piece, arrays in zip(pieces, found, strict=True)]
     return pd.concat([table for table in tables if len(table)], ignore_index=True)
-
-
-def _bar(progress: bool) -> AbstractContextManager[Any]:
-    from dask.diagnostics.progress import ProgressBar
-
-    return ProgressBar(minimum=0.5) if progress else nullcontext()

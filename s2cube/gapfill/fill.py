@@ -55,7 +55,7 @@ def fill_gaps(
         seasons of the pixels around; ``"similar"``, the same corrected by the clear pixels of the date.
         A network that :func:`~s2cube.fit_gap_filler` returned (``ModelSpec.load(path)``), or one of your
         own: any callable, or ``torch.nn.Module``, that is a :class:`~s2cube.gapfill.Filler`.
-        None is the library's choice, now ``"linear"``.
+        None is the library's choice, now ``"similar"``.
     freq
         Spacing of the dates, a pandas offset (``"1D"``, ``"5D"``, ``"MS"``), from the first to the
         last solar day of the cube.

@@ -1,5 +1,6 @@
 """Daily Zarr series: written region by region, resumed after any interruption, read back right."""
 
+from s2cube.store.append import append_daily
 from s2cube.store.explain import RegionsPlan, explain_regions
 from s2cube.store.kept import Kept
 from s2cube.store.read import open_daily
@@ -14,6 +15,7 @@ __all__ = [
     "RegionsPlan",
     "VerifyReport",
     "WriteReport",
+    "append_daily",
     "explain_regions",
     "open_daily",
     "verify",

@@ -6,19 +6,19 @@ Zarr is imported at the top, for its classes; this file is itself imported late.
 import asyncio
 import contextlib
 import zlib
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from zarr.abc.buffer import Buffer
 from zarr.abc.store import ByteRequest, Store
-from zarr.core.buffer import BufferPrototype
-from zarr.storage import WrapperStore
+from zarr.core.buffer import BufferPrototype, default_buffer_prototype
+from zarr.storage import MemoryStore, WrapperStore
 
 from s2cube.errors import StoreError
 from s2cube.store.ledger import ROOT, Facts
 from s2cube.store.target import Target
 
-__all__ = ["Recorder", "Served"]
+__all__ = ["Recorder", "Served", "in_memory"]
 
 
 class Recorder(WrapperStore[Store]):
@@ -28,9 +28,19 @@ class Recorder(WrapperStore[Store]):
     torn, or another run's.
     """
 
-    def __init__(self, target: Target) -> None:
+    def __init__(
+        self,
+        target: Target,
+        *,
+        objects: Mapping[str, bytes] | None = None,
+        before: Callable[[str, Facts | None], None] | None = None,
+    ) -> None:
         super().__init__(target.array_store(read_only=False))
         self._target = target
+        self._objects = objects or {}
+        """Metadata as it will be, in place of what is there."""
+        self._before = before
+        """Told of each file, and what it will be, before it is put or deleted."""
         self.facts: dict[str, Facts | None] = {}
         """By path within the store; None where there was nothing but fill, and so no file."""
 
@@ -40,6 +50,8 @@ class Recorder(WrapperStore[Store]):
         """Return metadata, never a shard."""
         if not key.endswith(ROOT):
             return None
+        if key in self._objects:
+            return prototype.buffer.from_bytes(self._objects[key])
         with _network_told(self._target.name):
             return await super().get(key, prototype, byte_range)
 
@@ -53,11 +65,15 @@ class Recorder(WrapperStore[Store]):
         """Put a shard, whole or not at all."""
         content = memoryview(value.as_numpy_array())  # type: ignore[arg-type]  # numpy arrays are buffers
         facts = (content.nbytes, zlib.crc32(content))
+        if self._before is not None:
+            await asyncio.to_thread(self._before, key, facts)
         await asyncio.to_thread(self._target.put, key, content, settle=False)
         self.facts[key] = facts
 
     async def delete(self, key: str) -> None:
         """Remove a shard that holds nothing but fill."""
+        if self._before is not None:
+            await asyncio.to_thread(self._before, key, None)
         await asyncio.to_thread(self._target.delete, [key])
         self.facts[key] = None
 
@@ -122,6 +138,13 @@ class Served(WrapperStore[Store]):
     ) -> AsyncGenerator[tuple[str, Buffer | None], None]:
         for key, prototype, part in requests:
             yield key, await self.get(key, prototype, part)
+
+
+def in_memory(objects: Mapping[str, bytes]) -> tuple[Store, dict[str, Buffer]]:
+    """Return a store in memory that holds `objects`, and the same as its contents."""
+    from_bytes = default_buffer_prototype().buffer.from_bytes
+    held = {key: from_bytes(content) for key, content in objects.items()}
+    return MemoryStore(held), held
 
 
 @contextlib.contextmanager

@@ -1,9 +1,8 @@
 """The STAC item of a store, beside it: ``daily.zarr.item.json``."""
 
 import json
+from collections.abc import Mapping
 from typing import Any, Final
-
-import xarray as xr
 
 from s2cube import schema
 from s2cube.export.files import item_of
@@ -20,7 +19,7 @@ HISTORY: Final = "s2cube:history"
 """The property by which an item is known to be ours."""
 
 
-def put_item(ledger: Ledger, cube: xr.Dataset) -> None:
+def put_item(ledger: Ledger, layout: Mapping[str, Any], recipe: Mapping[str, str]) -> None:
     """Put the item of a finished store beside it.
 
     Not inside, where Zarr would take it for a part of the hierarchy. A file of that name that is
@@ -29,7 +28,7 @@ def put_item(ledger: Ledger, cube: xr.Dataset) -> None:
     home, name = ledger.store.alone()
     there = home.get(f"{name}{SUFFIX}")
     if there is None or HISTORY in _properties(there):
-        content = json.dumps(item_of_store(name, cube), indent=1, sort_keys=True)
+        content = json.dumps(item_of_store(name, layout, recipe), indent=1, sort_keys=True)
         home.put(f"{name}{SUFFIX}", content.encode())
 
 
@@ -40,23 +39,27 @@ def _properties(content: bytes) -> Any:
         return ()
 
 
-def item_of_store(name: str, cube: xr.Dataset) -> dict[str, Any]:
-    """Return the item of a cube that is in the store called `name`, as plain JSON.
+def item_of_store(name: str, layout: Mapping[str, Any], recipe: Mapping[str, str]) -> dict[str, Any]:
+    """Return the item of the store called `name`, as plain JSON.
 
     It tells no time of making: the same work gives the same item.
     """
-    geobox = schema.geobox_of(cube)
-    days = [str(day) for day in cube["time"].values[[0, -1]].astype("datetime64[D]")]
+    from affine import Affine
+    from odc.geo.geobox import GeoBox
+
+    grid = Affine(*layout["transform"])
+    geobox = GeoBox(tuple(layout["shape"][1:]), grid, schema.parse_crs(layout["crs"]))
+    days = layout["days"]
     located = geozarr_attrs(geobox)
     properties = {
-        "start_datetime": f"{days[0]}T00:00:00Z",
-        "end_datetime": f"{days[1]}T23:59:59Z",
+        "start_datetime": f"{days['first']}T00:00:00Z",
+        "end_datetime": f"{days['last']}T23:59:59Z",
         "proj:shape": located["spatial:shape"],
         "proj:transform": located["spatial:transform"],
-        HISTORY: str(cube.attrs.get("history", "")).splitlines(),
+        HISTORY: recipe["history"].splitlines(),
     }
     item = item_of(name.removesuffix(".zarr") or name, geobox, None, properties)
-    bands = [schema.BANDS[band] for band in schema.bands_of(cube)]
+    bands = [schema.BANDS[band] for band in layout["variables"] if band in schema.BANDS]
     made: dict[str, Any] = item.to_dict(include_self_link=False, transform_hrefs=False)
     made["assets"]["data"] = {
         "href": f"./{name}",

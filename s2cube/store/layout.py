@@ -3,12 +3,13 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
 from s2cube import schema
 from s2cube.errors import CubeError
@@ -25,13 +26,14 @@ from s2cube.schema import (
     Provenance,
 )
 from s2cube.store.geozarr import geozarr_attrs
-from s2cube.store.ledger import LEDGER
 
 __all__ = [
     "ATTRIBUTE",
     "FORMAT",
+    "LEDGER",
     "Encoding",
     "Profile",
+    "days_in",
     "encoding_of",
     "files_of",
     "layout_of",
@@ -51,6 +53,9 @@ FORMAT: Final = 1
 """Version of what is on disk."""
 ATTRIBUTE: Final = "s2cube"
 """The root attribute that holds layout and recipe."""
+LEDGER: Final = "ledger"
+"""Name of the subgroup of a store that holds the marks, and that tells our stores from others; and of
+its attribute that names the object they are in."""
 
 _SHAPES: Final[Mapping[str, tuple[tuple[int, int, int], tuple[int, int, int]]]] = {
     "series": ((64, 128, 128), (384, 256, 256)),
@@ -106,8 +111,11 @@ def names_in(cube: xr.Dataset) -> list[str]:
     return names
 
 
-def layout_of(cube: xr.Dataset, profile: Profile) -> dict[str, Any]:
-    """Return everything that two runs must agree on to share one store, as plain JSON."""
+def layout_of(cube: xr.Dataset, profile: Profile, append_every: int | None = None) -> dict[str, Any]:
+    """Return everything that two runs must agree on to share one store, as plain JSON.
+
+    With `append_every`, days may be added later: chunks and shards do not depend on how many there are.
+    """
     if profile not in _SHAPES:
         raise CubeError(f"profile is one of {', '.join(_SHAPES)}, got {profile!r}.")
     chunk, shard = _SHAPES[profile]
@@ -116,24 +124,40 @@ def layout_of(cube: xr.Dataset, profile: Profile) -> dict[str, Any]:
     chunks = [min(c, n) for c, n in zip(chunk, shape, strict=True)]
     # A shard no larger than the array needs: whole chunks, up to the profile's size.
     shards = [min(s // c * c, -(-n // c) * c) for s, c, n in zip(shard, chunks, shape, strict=True)]
-    days = cube["time"].values.astype("datetime64[D]").astype(np.int64)
+    more: dict[str, int] = {}
+    if append_every is not None:
+        chunks[0], shards[0] = _part_of(append_every, chunk[0]), append_every
+        more = {"append_every": append_every}
     kept = names_in(cube)
     return {
         "format": FORMAT,
         "crs": str(geobox.crs),
         "transform": [float(part) for part in geobox.transform[:6]],
         "shape": list(shape),
-        "days": {
-            "first": str(days[0].astype("datetime64[D]")),
-            "last": str(days[-1].astype("datetime64[D]")),
-            "sha256": hashlib.sha256(days.tobytes()).hexdigest(),
-        },
+        "days": days_in(cube["time"].values),
         # By name, with the number of dimensions: `failed_looks` has no time.
         "variables": {name: cube[name].ndim for name in kept},
         "profile": profile,
         "chunks": chunks,
         "shards": shards,
+        **more,
     }
+
+
+def days_in(times: NDArray[np.datetime64]) -> dict[str, str]:
+    """Return what a layout says of the days."""
+    days = times.astype("datetime64[D]")
+    return {
+        "first": str(days[0]),
+        "last": str(days[-1]),
+        "sha256": hashlib.sha256(days.astype(np.int64).tobytes()).hexdigest(),
+    }
+
+
+def _part_of(days: int, near: int) -> int:
+    """Return the part of a shard of `days` that is a chunk: it divides it, and is about `near`."""
+    parts = [part for part in range(1, days + 1) if days % part == 0]
+    return min(parts, key=lambda part: max(part / near, near / part))
 
 
 def shard_of(layout: Mapping[str, Any], name: str) -> tuple[int, ...]:
@@ -141,8 +165,12 @@ def shard_of(layout: Mapping[str, Any], name: str) -> tuple[int, ...]:
     return tuple(layout["shards"][-layout["variables"][name] :])
 
 
-def shards_in(layout: Mapping[str, Any], name: str, region: Region) -> list[str]:
-    """Return the files of a variable in a region, by path within the store, in C order."""
+def shards_in(layout: Mapping[str, Any], name: str, region: Region, since: int = 0) -> list[str]:
+    """Return the files of a variable in a region, by path within the store, in C order.
+
+    With `since`, the index of a day, those that hold it or later ones; a variable without days has then
+    none.
+    """
     days, ny, nx = layout["shards"]
     steps = [
         f"{y}/{x}"
@@ -150,13 +178,14 @@ def shards_in(layout: Mapping[str, Any], name: str, region: Region) -> list[str]
         for x in range(region.x.start // nx, -(-region.x.stop // nx))
     ]
     if layout["variables"][name] == 2:
-        return [f"{name}/c/{step}" for step in steps]
-    return [f"{name}/c/{t}/{step}" for t in range(-(-layout["shape"][0] // days)) for step in steps]
+        return [] if since else [f"{name}/c/{step}" for step in steps]
+    places = range(since // days, -(-layout["shape"][0] // days))
+    return [f"{name}/c/{t}/{step}" for t in places for step in steps]
 
 
-def files_of(layout: Mapping[str, Any], region: Region) -> list[str]:
-    """Return all files of a region, by path within the store."""
-    return [file for name in layout["variables"] for file in shards_in(layout, name, region)]
+def files_of(layout: Mapping[str, Any], region: Region, since: int = 0) -> list[str]:
+    """Return all files of a region, by path within the store; with `since`, from that day on."""
+    return [file for name in layout["variables"] for file in shards_in(layout, name, region, since)]
 
 
 def regions_in(layout: Mapping[str, Any]) -> dict[str, Region]:
@@ -198,18 +227,9 @@ def recipe_of(cube: xr.Dataset, names: Mapping[str, int]) -> dict[str, str]:
     }
 
 
-def token_of(layout: Mapping[str, Any], recipe: Mapping[str, str], items: Sequence[str]) -> str:
-    """Return the token of all that a region on disk was made for, by and of.
-
-    Parameters
-    ----------
-    layout, recipe
-        Of the store.
-    items
-        Ids of the items of the region, none where they are not known.
-    """
-    made = [layout, recipe, list(items)]
-    return hashlib.sha256(json.dumps(made, sort_keys=True).encode()).hexdigest()
+def token_of(layout: Mapping[str, Any], recipe: Mapping[str, str]) -> str:
+    """Return the token of both: what a region on disk was made by and for."""
+    return hashlib.sha256(json.dumps([layout, recipe], sort_keys=True).encode()).hexdigest()
 
 
 def skeleton(
@@ -244,7 +264,8 @@ def skeleton(
         if held.scaled:
             missing = np.dtype(held.dtype).type(held.fill)
             encoding[name] |= {"dtype": held.dtype, "scale_factor": SCALE, "_FillValue": missing}
-    days = (layout["shape"][0],)
+    # Of one size for ever where days may be added: who reads with the old shape meets the new file.
+    days = (layout.get("append_every", layout["shape"][0]),)
     encoding["time"] = {"units": "days since 1970-01-01", "dtype": "int32", "chunks": days}
     coords = {name: cube.coords[name].variable for name in ("time", "y", "x", schema.SPATIAL_REF)}
     words = {
@@ -267,7 +288,7 @@ def skeleton(
         target, mode="w", compute=False, zarr_format=3, consolidated=False, encoding=encoding
     )
     group = zarr.open_group(target, mode="r+")
-    group.create_group(LEDGER, attributes={LEDGER: []})
+    group.create_group(LEDGER, attributes={LEDGER: {}})
     with warnings.catch_warnings():
         # Every reader we care for understands consolidated metadata; it saves them a request a
         # variable, and shows a store as a whole or not at all.

@@ -34,7 +34,8 @@ class Progress:
     def __init__(self, total: int, days: int, *, kept: int, wanted: bool) -> None:
         self._total, self._days, self._kept = total, days, kept
         self._done = self._failed = self._unread = 0
-        # One region has a bar of its own, that of its blocks.
+        self.single = wanted and total - kept == 1
+        """Whether there is one region only, which has a bar of its own, that of its blocks."""
         self._wanted = wanted and total - kept > 1
         self._started = time.monotonic()
         self._told = -EVERY

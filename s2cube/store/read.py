@@ -16,6 +16,7 @@ from s2cube import schema
 from s2cube.errors import CubeError, StoreError, UnfinishedStoreError
 from s2cube.harmonize import reflectance
 from s2cube.schema import SCALE
+from s2cube.store.append_plan import pending
 from s2cube.store.geozarr import without_geozarr
 from s2cube.store.layout import ATTRIBUTE, FORMAT, encoding_of, region_holding, regions_in
 from s2cube.store.ledger import BlockStatus, Ledger, Mark
@@ -79,11 +80,10 @@ def open_daily(
         raise CubeError(f"on_gaps is 'warn' or 'raise', got {on_gaps!r}.")
     ledger, made = known_store(store, storage_options)
     layout = made["layout"]
-    marks = ledger.marks()
-    status = _status_by_region(layout, marks)
-    if not partial:
-        _refuse_or_warn(ledger, status, on_gaps)
-    raw = _opened(ledger, made, marks if partial else None)
+    marks = ledger.marks() if partial else None
+    if marks is None:
+        _refuse_or_warn(ledger, layout, on_gaps)
+    raw = _opened(ledger, made, marks)
     arrays: dict[Hashable, Any] = {}
     for name in layout["variables"]:
         variable = raw[name].variable.copy()
@@ -98,8 +98,8 @@ def open_daily(
             attrs = schema.band_attrs(name) if name in schema.BANDS else attrs
             variable = reflectance(variable.data, name, nodata=held.fill, scale=SCALE, attrs=attrs)
         arrays[name] = variable
-    if partial:
-        arrays[BLOCK_STATUS] = _block_status(layout, status)
+    if marks is not None:
+        arrays[BLOCK_STATUS] = _block_status(layout, _status_by_region(layout, marks))
     attrs = {key: value for key, value in without_geozarr(raw.attrs).items() if key != ATTRIBUTE}
     words = {name: attrs.pop(name) for name in ("sensor", "processing_level") if name in attrs}
     cube = xr.Dataset(arrays, {**raw.coords, **words}, attrs)
@@ -143,27 +143,37 @@ def _status_by_region(layout: Mapping[str, Any], marks: Mapping[str, Mark]) -> d
     }
 
 
-def _refuse_or_warn(ledger: Ledger, status: Mapping[str, BlockStatus], on_gaps: str) -> None:
+def _refuse_or_warn(ledger: Ledger, layout: Mapping[str, Any], on_gaps: str) -> None:
     """Say what is missing."""
     name = ledger.store.name
-    gaps = {region: one for region, one in status.items() if one >= BlockStatus.FAILED}
     if not ledger.published:
-        failed = sum(one == BlockStatus.FAILED for one in status.values())
-        told = f", {failed} failed" if failed else ""
-        raise UnfinishedStoreError(
-            f"{name} is unfinished: {len(status) - len(gaps)} of {len(status)} regions are there{told}. "
-            "Run the same write_daily() again, it does the rest; open_daily(partial=True) shows what is "
-            "there."
-        )
-    if gaps:
+        raise _unfinished(ledger, layout)
+    if gaps := ledger.gaps(regions_in(layout)):
         told = (
-            f"{len(gaps)} of {len(status)} regions of {name} are not there and read as missing: "
-            f"{listed(gaps)}. Run the same write_daily() again to get them; open_daily(partial=True) "
-            "has them as block_status."
+            f"{len(gaps)} of {len(regions_in(layout))} regions of {name} are not there and read as "
+            f"missing: {listed(gaps)}. Run the same write_daily() again to get them; "
+            "open_daily(partial=True) has them as block_status."
         )
         if on_gaps == "raise":
             raise UnfinishedStoreError(told)
         warnings.warn(told, UserWarning, stacklevel=3)
+
+
+def _unfinished(ledger: Ledger, layout: Mapping[str, Any]) -> UnfinishedStoreError:
+    name = ledger.store.name
+    if pending(ledger) is not None:
+        return UnfinishedStoreError(
+            f"{name} is being revised, or that was interrupted: wait, or run the same append_daily() "
+            "again. open_daily(partial=True) shows what is there, some of it old."
+        )
+    status = list(_status_by_region(layout, ledger.marks()).values())
+    there = sum(one < BlockStatus.FAILED for one in status)
+    failed = status.count(BlockStatus.FAILED)
+    return UnfinishedStoreError(
+        f"{name} is unfinished: {there} of {len(status)} regions are there"
+        f"{f', {failed} failed' if failed else ''}. Run the same write_daily() again, it does the rest; "
+        "open_daily(partial=True) shows what is there."
+    )
 
 
 @dataclass(frozen=True)
@@ -182,12 +192,13 @@ def _opened(ledger: Ledger, made: Mapping[str, Any], marks: Mapping[str, Mark] |
     """Return the arrays as they are on disk; with `marks`, only what they say is there."""
     from s2cube.store.bridge import Served
 
-    root, shows, there = None, None, frozenset[str]()
+    # Read once: an append may replace it at any moment, and everything must fit together.
+    root = ledger.root()
+    shows, there = None, frozenset[str]()
     if marks is not None:
-        root = ledger.root()
         there = frozenset(name for name, mark in marks.items() if mark.there)
         shows = _Shows(made["layout"], there)
-    told = repr((made, sorted(there))).encode()
+    told = repr((root, sorted(there))).encode()
     served = Served(
         ledger.store.array_store(read_only=True),
         ledger.store.name,

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from s2cube.errors import CubeError, StoreError
 from s2cube.plan import Region
 from s2cube.store.builder import Build, Builder, example_of, token_of_builder, wider
-from s2cube.store.finish import Order, finish
 from s2cube.store.kept import Kept
 from s2cube.store.layout import Profile, layout_of
 from s2cube.store.ledger import Ledger
+from s2cube.store.order import Order, carry_out
 from s2cube.store.read import opened_from
 from s2cube.store.report import WriteReport
 from s2cube.store.target import open_target
-from s2cube.store.write import REGION, region_of, share_of
+from s2cube.store.write import REGION, days_of, region_of, share_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +33,7 @@ def write_daily_regions(
     region_size: int = REGION,
     halo: int | None = None,
     profile: Profile = "series",
+    append_every: int | None = None,
     resume: bool = True,
     overwrite: bool = False,
     progress: bool = True,
@@ -66,7 +67,7 @@ def write_daily_regions(
         Pixels around a region that decide its values. By default, what the verbs declare: buffers of
         masks, windows of methods that fill. It must be passed where something else looks around that
         Dask's graph does not tell, such as a shift, or where the builder computes at once.
-    profile, resume, overwrite, progress, max_failed_fraction, storage_options
+    profile, append_every, resume, overwrite, progress, max_failed_fraction, storage_options
         As in :func:`s2cube.write_daily`.
     retries
         How often a region is tried again that failed by what may pass (network, disk, a file that could
@@ -128,9 +129,10 @@ def write_daily_regions(
         region_size=region_size,
         halo=halo,
         profile=profile,
+        append_every=append_every,
         anew=overwrite,
     )
-    return finish(
+    return carry_out(
         Order(
             str(store),
             ledger,
@@ -152,6 +154,7 @@ def order_of(
     region_size: int,
     halo: int | None,
     profile: Profile,
+    append_every: int | None = None,
     anew: bool = False,
 ) -> dict[str, Any]:
     """Return what of an order comes from a builder; nothing is computed."""
@@ -171,7 +174,7 @@ def order_of(
             f"The builder opens {ledger.store.name}: written there it would read what it overwrites. "
             "Choose another path."
         )
-    layout = layout_of(example.cube, profile)
+    layout = layout_of(example.cube, profile, days_of(append_every))
     layout["region"] = region_of(layout, region_size)
     recipe = {
         "history": str(example.cube.attrs["history"]),

@@ -11,7 +11,7 @@ __all__ = ["WriteReport", "as_html", "listed"]
 
 @dataclass(frozen=True)
 class WriteReport:
-    """What a run of :func:`write_daily` did."""
+    """What a run of :func:`write_daily` or :func:`append_daily` did."""
 
     store: str
     days: int
@@ -21,7 +21,8 @@ class WriteReport:
     """Regions that were there already, checked by size, or that another run wrote meanwhile."""
     counts: Mapping[str, int] = field(default_factory=dict)
     """Values (pixels × days) by provenance; looks at a pixel that could not be read
-    (``failed_looks``); band values that were ``clamped`` on encoding."""
+    (``failed_looks``); band values that were ``clamped`` on encoding; values that a revision
+    ``changed`` (all variables)."""
     failed: Mapping[str, str] = field(default_factory=dict)
     """Regions that could not be computed or written, and why; the store holds nothing there."""
 
@@ -53,6 +54,8 @@ class WriteReport:
                 f"{self.never_observed:.1%} never observed"
             )
             rows.append(("values", shares))
+        if self.counts.get("changed"):
+            rows.append(("revised", f"{self.counts['changed']} values were replaced by others"))
         if looks := self.counts.get("failed_looks"):
             rows.append(("unread", f"{looks} looks at a pixel, filled like clouds: see failed_looks"))
         if self.counts.get("clamped"):

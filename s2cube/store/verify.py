@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from s2cube.errors import CubeError
+from s2cube.store.append_plan import ADDED
+from s2cube.store.append_publish import root_token
+from s2cube.store.append_region import note_of
 from s2cube.store.claims import Claims
 from s2cube.store.layout import files_of, regions_in, token_of
 from s2cube.store.ledger import ROOT, WAITING, Facts, Ledger
@@ -51,6 +54,8 @@ class VerifyReport:
     """Regions that failed or are not written yet: nothing to read."""
     repaired: bool = False
     """Whether the marks of damaged regions were taken away."""
+    appended: bool = False
+    """Whether days were appended since the store was made: then another call mends it."""
 
     @property
     def ok(self) -> bool:
@@ -71,17 +76,13 @@ class VerifyReport:
             rows.append(("regions", listed(self.damaged) or "none, metadata only"))
         if self.not_there:
             rows.append(("not there", f"{len(self.not_there)} regions: {listed(self.not_there)}"))
+        remedy = "the write_daily() call that made the store: it does just these"
+        if self.appended:
+            remedy = "append_daily(revise=True) with a cube of all the store's days"
         if self.damage and not self.repaired:
-            rows.append(
-                (
-                    "to mend",
-                    "verify(store, repair=True), then the write_daily() call that made the store",
-                )
-            )
+            rows.append(("to mend", f"verify(store, repair=True), then {remedy}"))
         elif self.damage or self.not_there:
-            rows.append(
-                ("to mend", "run the write_daily() call that made the store: it does just these")
-            )
+            rows.append(("to mend", f"run {remedy}"))
         return rows
 
     def __str__(self) -> str:
@@ -147,7 +148,7 @@ def verify(
     ledger, made = known_store(store, storage_options)
     cut = regions_in(made["layout"])
     asked = list(cut) if regions is None else _asked(regions, cut)
-    recipe = made.get("recipe", {})
+    token = token_of(made["layout"], made.get("recipe", {}))
     marks = ledger.marks()
     damage = _metadata(ledger)
     files = size = read = 0
@@ -160,7 +161,6 @@ def verify(
             if mark is None or not mark.there:
                 not_there.append(name)
                 continue
-            token = token_of(made["layout"], recipe, mark.items)
             if mark.recipe != token or set(mark.files) != set(files_of(made["layout"], cut[name])):
                 damage.append(Damage(f"mark of {name}", "mark", name))
                 continue
@@ -169,6 +169,10 @@ def verify(
             read += 1
             files += len(checked)
             size += sum(length for _, _, length in checked)
+    if damage and root_token(ledger) != token:  # days were appended meanwhile
+        return verify(
+            store, regions=asked, repair=repair, progress=progress, storage_options=storage_options
+        )
     bad = {one.region for one in damage if one.region}
     if repair and damage:
         with Claims(ledger.work) as claims:
@@ -176,7 +180,14 @@ def verify(
             with claims.whole():
                 ledger.forget(bad, [one.file for one in damage if not one.region])
     return VerifyReport(
-        ledger.store.name, read, files, size, tuple(damage), tuple(not_there), repair and bool(damage)
+        ledger.store.name,
+        read,
+        files,
+        size,
+        tuple(damage),
+        tuple(not_there),
+        repair and bool(damage),
+        ADDED in made.get("recipe", {}),
     )
 
 
@@ -190,18 +201,23 @@ def _asked(regions: Iterable[str], cut: Mapping[str, Any]) -> list[str]:
 def _metadata(ledger: Ledger) -> list[Damage]:
     """Hold metadata and coordinates against what was noted when the store was begun."""
     found = []
+    coming = ledger.coming_objects()
     for name, facts in ledger.objects().items():
         content = ledger.store.get(name)
         if content is None and name == ROOT:
             content = ledger.work.get(WAITING)
-        if what := _judged(content, facts):
+        if (what := _judged(content, facts)) and (name not in coming or _judged(content, coming[name])):
             found.append(Damage(name, what))
     return found
 
 
 def _check(ledger: Ledger, file: str, facts: Facts | None) -> tuple[str, What | None, int]:
     content = ledger.store.get(file)
-    return file, _judged(content, facts), len(content or b"")
+    what = _judged(content, facts)
+    if what and (note := note_of(ledger, file)):
+        # An append rewrites it, with the same old days.
+        what = what if all(_judged(content, one) for one in note.facts) else None
+    return file, what, len(content or b"")
 
 
 def _judged(content: bytes | None, facts: Facts | None) -> What | None:

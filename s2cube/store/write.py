@@ -10,15 +10,23 @@ from s2cube import schema
 from s2cube.errors import CubeError
 from s2cube.plan import regions_of
 from s2cube.schema import PROVENANCE
-from s2cube.store.finish import Order, finish
 from s2cube.store.layout import Profile, layout_of, recipe_of
 from s2cube.store.ledger import Ledger
+from s2cube.store.order import Order, carry_out
 from s2cube.store.read import opened_from
 from s2cube.store.report import WriteReport
 from s2cube.store.run import Cut
 from s2cube.store.target import open_target
 
-__all__ = ["REGION", "check_filled", "region_of", "share_of", "write_daily"]
+__all__ = [
+    "REGION",
+    "check_filled",
+    "days_of",
+    "items_of",
+    "region_of",
+    "share_of",
+    "write_daily",
+]
 
 REGION: Final = 1024
 """Side of a region, px: smaller ones would read every source block several times."""
@@ -30,6 +38,7 @@ def write_daily(
     *,
     region_size: int = REGION,
     profile: Profile = "series",
+    append_every: int | None = None,
     resume: bool = True,
     overwrite: bool = False,
     progress: bool = True,
@@ -54,6 +63,10 @@ def write_daily(
         Side of a region, px; rounded up to whole shards. Memory grows with its square.
     profile
         ``"series"``: chunks for reading a pixel's series; ``"balanced"``: for maps as well.
+    append_every
+        Makes a store that :func:`s2cube.append_daily` can add days to, in shards of so many days: each
+        time days are added, the last, unfinished shard is written anew. A month is a good choice for a
+        store that grows daily.
     resume
         Whether to go on with a store that was begun with the same settings, or to refuse it.
     overwrite
@@ -116,10 +129,10 @@ def write_daily(
             f"The cube was opened from {ledger.store.name}: written there it would read what it "
             "overwrites. Choose another path."
         )
-    layout = layout_of(cube, profile)
+    layout = layout_of(cube, profile, days_of(append_every))
     layout["region"] = region_of(layout, region_size)
-    items = _items(cube)
-    return finish(
+    items = items_of(cube)
+    return carry_out(
         Order(
             str(store),
             ledger,
@@ -137,7 +150,13 @@ def write_daily(
 
 
 def check_filled(cube: xr.Dataset) -> xr.Dataset:
-    """Return a cube if it is one that is filled, in whole days."""
+    """Return a cube, if it is one that a store can hold.
+
+    Raises
+    ------
+    CubeError
+        It is not filled, or not in whole days.
+    """
     cube = schema.validate(cube)
     if PROVENANCE not in cube:
         raise CubeError("The cube is not filled (it has no 'provenance'): run fill_gaps() first.")
@@ -163,7 +182,17 @@ def region_of(layout: Mapping[str, Any], region_size: Any) -> list[int]:
     return list(first.shape)
 
 
-def _items(cube: xr.Dataset) -> tuple[str, ...]:
+def days_of(append_every: Any) -> int | None:
+    """Return the days of a shard that is appended to, None where none is."""
+    if append_every is None:
+        return None
+    if isinstance(append_every, bool) or not hasattr(append_every, "__index__") or append_every < 1:
+        raise CubeError(f"append_every is a whole number of days above 0, got {append_every!r}.")
+    return int(append_every)
+
+
+def items_of(cube: xr.Dataset) -> tuple[str, ...]:
+    """Return the ids of the items that a cube was made of, where it knows them."""
     if schema.ITEMS not in cube.coords:
         return ()
     ids = [str(record.get("id")) for step in schema.records_of(cube) for record in step]

@@ -1,12 +1,12 @@
 """What the tests of the store write, and where."""
 
 import os
-import urllib.request
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 import xarray as xr
+from buckets import bucket_served, environment
 
 import s2cube
 
@@ -37,22 +37,13 @@ def small() -> xr.Dataset:
     return cube.s2.mask_clouds("scl").s2.fill_gaps("linear", freq="5D").chunk(time=-1, y=150, x=260)
 
 
-KEYS = {"AWS_ACCESS_KEY_ID": "AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMIsecret"}
-
-
 @pytest.fixture(scope="session")
 def moto() -> Iterator[str]:
     """A service that speaks S3, on loopback, with a bucket named "bucket"; its address."""
     pytest.importorskip("obstore", reason="needs the extra 's3'")
-    server = pytest.importorskip("moto.server", reason="needs moto's server")
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    address = f"http://{host}:{port}"
-    with urllib.request.urlopen(urllib.request.Request(f"{address}/bucket", method="PUT")):
-        pass
-    yield address
-    running.stop()
+    pytest.importorskip("moto.server", reason="needs moto's server")
+    with bucket_served() as address:
+        yield address
 
 
 @pytest.fixture
@@ -61,7 +52,7 @@ def s3(moto: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReques
     for name in list(os.environ):
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
-    for name, value in {**KEYS, "AWS_ENDPOINT_URL": moto, "AWS_REGION": "eu-central-1"}.items():
+    for name, value in environment(moto).items():
         monkeypatch.setenv(name, value)
     place = "".join(sign if sign.isalnum() else "-" for sign in request.node.name)
     return f"s3://bucket/{place}"

@@ -3,31 +3,29 @@
 import errno
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soak
 import xarray as xr
 import zarr
 from compare import PIECES, content
 
 import s2cube
 from s2cube.errors import StoreError, StoreMismatchError, UnfinishedStoreError
-from s2cube.store import run
+from s2cube.store import region
 from s2cube.store.layout import shards_in
-from s2cube.store.ledger import Ledger
-from s2cube.store.target import LocalTarget, open_target
+from s2cube.store.target import LocalTarget
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, regions: int, error: BaseException) -> None:
     """Let some regions through, then fail as the disk or the machine would."""
-    real, done = run.store_blocks, []
+    real, done = region.store_blocks, []
 
     def fake(*args: Any) -> Any:
         if len(done) >= regions:
@@ -35,7 +33,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, regions: int, error: BaseExcepti
         done.append(1)
         return real(*args)
 
-    monkeypatch.setattr(run, "store_blocks", fake)
+    monkeypatch.setattr(region, "store_blocks", fake)
 
 
 @pytest.mark.parametrize(
@@ -122,14 +120,14 @@ def test_a_store_that_is_replaced_is_kept_until_its_successor_is_finished(
 def test_a_shard_that_vanishes_is_not_taken_for_an_empty_one(
     daily: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = run.store_blocks
+    real = region.store_blocks
 
     def and_lose(piece: xr.Dataset, job: Any) -> Any:
         done = real(piece, job)
         job.ledger.store.delete(shards_in(job.layout, "B08", job.region)[:1])
         return done
 
-    monkeypatch.setattr(run, "store_blocks", and_lose)
+    monkeypatch.setattr(region, "store_blocks", and_lose)
     with pytest.raises(StoreError, match="was written and is gone"):
         daily.s2.write_daily(tmp_path / "d.zarr", **PIECES)
     monkeypatch.undo()
@@ -214,41 +212,6 @@ def test_a_source_that_cannot_be_read_is_reported(daily: xr.Dataset, tmp_path: P
         bad.s2.write_daily(tmp_path / "d.zarr", **PIECES)
 
 
-KILLED = """
-import sys
-import s2cube
-cube = s2cube.testing.simulate_cube(
-    shape=(300, 800), seed=3, bands=["red", "nir"], start="2021-06-01", end="2021-09-01",
-    chunks={"time": 1, "y": 256, "x": 256},
-)
-daily = cube.s2.mask_clouds("scl", buffer=30).s2.fill_gaps("linear")
-print("ready", flush=True)
-print(daily.s2.write_daily(sys.argv[1], region_size=256, progress=False).written, flush=True)
-"""
-
-
-def started(store: Path) -> subprocess.Popen[str]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, str(store)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
-def run_and_kill(store: Path, after: float | None) -> bool:
-    """Run a writer, kill it after some seconds; return whether it was still at work."""
-    with started(store) as process:
-        if after is None:
-            assert process.wait() == 0
-            return False
-        time.sleep(after)
-        at_work = process.poll() is None
-        if at_work:
-            os.kill(process.pid, signal.SIGKILL)
-        return at_work
-
-
 def test_temporary_files_of_a_killed_run_are_cleared_away(daily: xr.Dataset, tmp_path: Path) -> None:
     store = tmp_path / "d.zarr"
     daily.s2.write_daily(tmp_path / "whole.zarr", **PIECES)
@@ -265,30 +228,13 @@ def test_temporary_files_of_a_killed_run_are_cleared_away(daily: xr.Dataset, tmp
 
 
 @pytest.mark.slow
-def test_killed_at_any_instant_it_resumes_to_the_same_store(tmp_path: Path) -> None:
-    """kill -9: the store never opens half made, no mark lies, and reruns finish the very same store."""
-    whole = tmp_path / "whole.zarr"
-    began = time.monotonic()
-    run_and_kill(whole, None)
-    span = time.monotonic() - began
-    expected = content(whole)
-    rng = np.random.default_rng(0)
-    killed = 0
-    for attempt in range(4):
-        store = tmp_path / f"{attempt}.zarr"
-        for _ in range(2):
-            killed += run_and_kill(store, float(rng.uniform(0, 0.5 * span)))
-            ledger = Ledger(open_target(store))
-            if ledger.attributes() is not None:
-                assert all(ledger.holds(mark) for mark in ledger.marks().values())
-            if not ledger.published:
-                with pytest.raises(StoreError):
-                    s2cube.open_daily(store)
-        run_and_kill(store, None)
-        found = content(store)
-        assert set(found) == set(expected)
-        assert found == expected
-    assert killed >= 2, "the machine was too quick: nothing was tested"
+@pytest.mark.parametrize("job", ["write", "append"])
+def test_killed_at_any_instant_it_resumes_to_the_same_store(tmp_path: Path, job: soak.Job) -> None:
+    """kill -9: never open half made, no mark lies, and reruns finish the very same store."""
+    place = soak.Place(str(tmp_path), "series")
+    tally = soak.kills(place, job, 6, np.random.default_rng(0), kills_each=2)
+    assert tally.clean, tally.told
+    assert tally.at_work >= 2, "the machine was too quick: nothing was tested"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])

@@ -1,16 +1,14 @@
 """Stores on an object store: the same store, to the last byte, and the same guarantees."""
 
 import pickle
-import subprocess
-import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soak
 import xarray as xr
 import zarr
 from compare import PIECES, assert_same, content
@@ -20,9 +18,8 @@ from wire import wire_to
 import s2cube
 from s2cube.errors import StoreError, StoreMismatchError, UnfinishedStoreError
 from s2cube.store import claims as clock
-from s2cube.store import run
+from s2cube.store import region
 from s2cube.store import s3 as s3_file
-from s2cube.store.ledger import Ledger
 from s2cube.store.target import open_target
 
 
@@ -51,7 +48,7 @@ def test_holds_the_same_bytes_as_a_folder(small: xr.Dataset, tmp_path: Path, s3:
 
 def test_resumes_after_a_failure(small: xr.Dataset, s3: str) -> None:
     store = f"{s3}/d.zarr"
-    real, done = run.store_blocks, []
+    real, done = region.store_blocks, []
 
     def fail_second(*args: Any) -> Any:
         done.append(1)
@@ -60,7 +57,7 @@ def test_resumes_after_a_failure(small: xr.Dataset, s3: str) -> None:
         return real(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "store_blocks", fail_second)
+        patch.setattr(region, "store_blocks", fail_second)
         with pytest.raises(StoreError, match="1 of 2 regions of s3://bucket"):
             small.s2.write_daily(store, **PIECES)
     with pytest.raises(UnfinishedStoreError, match="1 of 2 regions are there, 1 failed"):
@@ -79,7 +76,7 @@ def test_replaces_a_store_only_when_its_successor_is_finished(small: xr.Dataset,
     old = objects(store)
     later = small.isel(time=slice(1, None))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "store_blocks", lambda *_: (_ for _ in ()).throw(OSError("source gone")))
+        patch.setattr(region, "store_blocks", lambda *_: (_ for _ in ()).throw(OSError("source gone")))
         with pytest.raises(StoreError, match=r"is kept in s3://.*/d\.zarr\.s2cube/replaced"):
             later.s2.write_daily(store, overwrite=True, **PIECES)
     assert objects(f"{store}.s2cube/replaced") == old
@@ -223,50 +220,9 @@ def test_a_service_that_refuses_is_told_from_one_that_is_gone(small: xr.Dataset)
     assert "could not be reached" in str(failure)
 
 
-KILLED = """
-import sys
-import s2cube
-from s2cube.store import claims
-claims.EXPIRY, claims.POLL = 2.0, 0.1
-cube = s2cube.testing.simulate_cube(
-    shape=(300, 800), seed=3, bands=["red"], start="2021-06-01", end="2021-07-15",
-    chunks={"time": 1, "y": 256, "x": 256},
-)
-daily = cube.s2.mask_clouds("scl").s2.fill_gaps("linear")
-print("ready", flush=True)
-print(daily.s2.write_daily(sys.argv[1], region_size=256, progress=False).written, flush=True)
-"""
-
-
-def started(store: str) -> subprocess.Popen[str]:
-    process = subprocess.Popen([sys.executable, "-c", KILLED, store], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    return process
-
-
 @pytest.mark.slow
-def test_killed_at_any_instant_it_resumes_to_the_same_store(s3: str) -> None:
-    began = time.monotonic()
-    with started(f"{s3}/whole.zarr") as process:
-        assert process.wait() == 0
-    span = time.monotonic() - began
-    expected = objects(f"{s3}/whole.zarr")
-    rng = np.random.default_rng(0)
-    killed = 0
-    store = f"{s3}/d.zarr"
-    for _ in range(3):
-        with started(store) as process:
-            time.sleep(float(rng.uniform(0, 0.5 * span)))
-            killed += process.poll() is None
-            process.kill()
-        ledger = Ledger(open_target(store))
-        assert all(ledger.holds(mark) for mark in ledger.marks().values())
-        if not ledger.published:
-            with pytest.raises(StoreError):
-                s2cube.open_daily(store)
-    with started(store) as process:
-        assert process.wait() == 0
-    assert objects(store) == expected
-    assert s2cube.verify(store, progress=False).ok
-    assert killed >= 2, "the machine was too quick: nothing was tested"
+@pytest.mark.parametrize("job", ["write", "append"])
+def test_killed_at_any_instant_it_resumes_to_the_same_store(s3: str, job: soak.Job) -> None:
+    tally = soak.kills(soak.Place(s3, "series"), job, 4, np.random.default_rng(0), kills_each=2)
+    assert tally.clean, tally.told
+    assert tally.at_work >= 2, "the machine was too quick: nothing was tested"

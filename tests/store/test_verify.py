@@ -1,6 +1,8 @@
 """Damage is found, down to a bit, and only what is damaged is made anew."""
 
+import gzip
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from compare import PIECES, content
 import s2cube
 from s2cube.errors import CubeError, StoreError, UnfinishedStoreError
 from s2cube.store import Damage
+from s2cube.store.ledger import Ledger
 
 
 @pytest.fixture
@@ -90,19 +93,28 @@ def test_a_file_where_there_should_be_none(tmp_path: Path) -> None:
     assert [one.what for one in report.damage] == ["unexpected"]
 
 
-def tampered(store: Path, change: object) -> None:
-    path = store / "ledger" / "zarr.json"
-    group = json.loads(path.read_text())
-    change(group["attributes"]["ledger"][1])  # type: ignore[operator]
-    path.write_text(json.dumps(group))
+def unpublished(small: xr.Dataset, store: Path) -> Path:
+    """All regions are marked, and the power fails before the root is put; returns a region's mark."""
+    shutil.rmtree(store)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ledger, "publish", lambda *_: (_ for _ in ()).throw(OSError("power")))
+        with pytest.raises(StoreError, match="power"):
+            small.s2.write_daily(store, **PIECES)
+    return Path(f"{store}.s2cube") / "marks" / f"{REGION}.json"
 
 
-@pytest.mark.parametrize("name", ["../../secret", "/etc/passwd", "B04/../../secret", "B04\\..\\x"])
+LEADS_OUT = ["../../secret", "/etc/passwd", "B04/../../secret", "B04\\..\\x"]
+
+
+@pytest.mark.parametrize("name", LEADS_OUT)
 def test_a_forged_mark_leads_nowhere(small: xr.Dataset, store: Path, tmp_path: Path, name: str) -> None:
     """Its files are neither read nor deleted: its region counts as not there."""
     (tmp_path / "secret").write_text("mine")
     whole = content(store)
-    tampered(store, lambda mark: mark["files"].update({name: [4, 0]}))
+    path = unpublished(small, store)
+    mark = json.loads(path.read_text())
+    mark["files"][name] = [4, 0]
+    path.write_text(json.dumps(mark))
     report = s2cube.verify(store, repair=True, progress=False)
     assert report.not_there == (REGION,)
     assert not report.damage
@@ -112,9 +124,60 @@ def test_a_forged_mark_leads_nowhere(small: xr.Dataset, store: Path, tmp_path: P
 
 
 def test_a_mark_of_other_files_is_told(small: xr.Dataset, store: Path) -> None:
-    tampered(store, lambda mark: mark["files"].pop(SHARD))
+    path = unpublished(small, store)
+    mark = json.loads(path.read_text())
+    del mark["files"][SHARD]
+    path.write_text(json.dumps(mark))
     assert [one.what for one in s2cube.verify(store, progress=False).damage] == ["mark"]
     assert small.s2.write_daily(store, **PIECES).written == 1
+
+
+def packed(store: Path) -> Path:
+    (path,) = (store / "ledger").glob("marks-*/c/0")
+    return path
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: flip(path, path.stat().st_size // 2),
+        lambda path: path.write_bytes(gzip.compress(b'{"marks": [{}]}')),
+    ],
+)
+def test_lost_marks_are_told_and_made_anew(small: xr.Dataset, store: Path, harm: object) -> None:
+    """Days can be read all the same; what cannot be vouched for is written again."""
+    whole = content(store)
+    name = packed(store).relative_to(store).as_posix()
+    harm(packed(store))  # type: ignore[operator]
+    assert s2cube.open_daily(store).sizes == small.sizes
+    report = s2cube.verify(store, progress=False)
+    assert [one.file for one in report.damage] == [name]
+    assert len(report.not_there) == 2
+    assert small.s2.write_daily(store, **PIECES).written == 2
+    assert content(store) == whole
+    assert s2cube.verify(store, progress=False).ok
+
+
+@pytest.mark.parametrize("name", LEADS_OUT)
+def test_forged_names_in_the_ledger_lead_nowhere(
+    small: xr.Dataset, store: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "secret").write_text("mine")
+    held = json.loads(gzip.decompress(packed(store).read_bytes()))
+    held["layout"]["variables"] = {
+        name if one == "B04" else one: dims for one, dims in held["layout"]["variables"].items()
+    }
+    packed(store).write_bytes(gzip.compress(json.dumps(held).encode()))
+    assert len(s2cube.verify(store, progress=False).not_there) == 2
+    group = json.loads((store / "ledger" / "zarr.json").read_text())
+    group["attributes"]["ledger"]["marks"] = name
+    (store / "ledger" / "zarr.json").write_text(json.dumps(group))
+    assert len(s2cube.verify(store, repair=True, progress=False).not_there) == 2
+    assert small.s2.write_daily(store, **PIECES).written == 2
+    assert (tmp_path / "secret").read_text() == "mine"
+    assert s2cube.verify(store, progress=False).ok
 
 
 def test_some_regions_only(store: Path, capsys: pytest.CaptureFixture[str]) -> None:

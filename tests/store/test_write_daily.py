@@ -1,6 +1,5 @@
 """The writer: right values, and nothing lost on the way."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from s2cube import schema
 from s2cube.errors import CubeError, StoreError, StoreMismatchError
 from s2cube.kernels.counts import encode
 from s2cube.schema import Provenance, Status
-from s2cube.store import run
+from s2cube.store import region, run
 from s2cube.store.ledger import Ledger
 from s2cube.store.target import open_target
 
@@ -65,8 +64,7 @@ def test_what_is_on_disk(daily: xr.Dataset, tmp_path: Path) -> None:
     # Blocks without any data are written too: absent would look like lost.
     assert (store / "B04" / "c" / "0" / "1" / "2").exists()
     assert not (tmp_path / "d.zarr.s2cube").exists(), "the work folder is gone when all is done"
-    marks = json.loads((store / "ledger" / "zarr.json").read_text())["attributes"]["ledger"]
-    assert [mark["region"] for mark in marks] == ["y0-300_x0-512", "y0-300_x512-530"]
+    assert list(Ledger(open_target(store)).marks()) == ["y0-300_x0-512", "y0-300_x512-530"]
 
 
 def test_others_read_it_right(daily: xr.Dataset, tmp_path: Path) -> None:
@@ -320,7 +318,7 @@ def test_a_region_owns_whole_shards(daily: xr.Dataset, tmp_path: Path) -> None:
     layout = (ledger.attributes() or {})["s2cube"]["layout"]
     job = run.Job(ledger, layout, "token", Region(slice(0, 256), slice(100, 356)))
     with pytest.raises(StoreError, match="two owners of one shard"):
-        run.store_blocks(run.Cut(daily).ship(job)(), job)
+        region.store_blocks(run.Cut(daily).ship(job)(), job)
 
 
 def test_progress_is_shown_and_can_be_silenced(

@@ -1,9 +1,7 @@
-"""From regions that are to be done to a finished store: what all writers share."""
+"""From regions that are to be done to a finished store: what both writers share."""
 
-import contextlib
-import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,15 +9,18 @@ import xarray as xr
 
 from s2cube.errors import StoreError, StoreMismatchError
 from s2cube.plan import Region
+from s2cube.store.append_plan import ADDED, refuse_appending
 from s2cube.store.claims import Claims
 from s2cube.store.item import put_item
 from s2cube.store.layout import ATTRIBUTE, files_of, regions_in, skeleton, token_of
 from s2cube.store.ledger import Ledger, Mark
 from s2cube.store.progress import Progress
+from s2cube.store.region import Job
 from s2cube.store.report import WriteReport
-from s2cube.store.run import Job, Source, run, version
+from s2cube.store.run import Source
+from s2cube.store.work import as_store_errors, work_through
 
-__all__ = ["Order", "finish"]
+__all__ = ["Order", "carry_out"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Order:
     """What a worker must have."""
 
 
-def finish(order: Order) -> WriteReport:
+def carry_out(order: Order) -> WriteReport:
     """Do every region that is not there, and publish the store.
 
     Raises
@@ -61,8 +62,11 @@ def finish(order: Order) -> WriteReport:
     ledger, layout = order.ledger, order.layout
     regions = regions_in(layout)
     # What is known of a region's items decides whether it is done again.
-    jobs = {name: _job(order, region) for name, region in regions.items()}
-    with _as_store_errors(ledger), Claims(ledger.work, progress=order.progress) as claims:
+    token = token_of(layout, order.recipe)
+    jobs = {
+        name: Job(ledger, layout, token, region, order.items(region)) for name, region in regions.items()
+    }
+    with as_store_errors(ledger), Claims(ledger.work, progress=order.progress) as claims:
         with claims.whole():
             if order.overwrite and ledger.ours:
                 claims.refuse_others("overwrite=True")
@@ -75,49 +79,37 @@ def finish(order: Order) -> WriteReport:
                 ledger.reopen()
         days = layout["shape"][0]
         with Progress(len(regions), days, kept=len(marks), wanted=order.progress) as shown:
-            written, by_others, errors = _work(order, todo, claims, shown)
-        marks |= by_others | written
+            done = work_through(
+                order.source,
+                todo,
+                claims,
+                shown=shown,
+                retries=order.retries,
+                resources=order.resources,
+            )
+        marks |= done.marks
         failed = {name: mark for name, mark in marks.items() if not mark.there}
         if len(failed) > order.fraction * len(regions):
-            raise _failure(ledger, marks, failed, errors)
+            raise _failure(ledger, marks, failed, done.errors)
         with claims.whole():
             if not ledger.published:  # nor has another run been quicker
                 lost = [file for name in failed for file in files_of(layout, regions[name])]
                 ledger.publish([marks[name] for name in regions], lost)
-                put_item(ledger, order.cube)
+                put_item(ledger, layout, order.recipe)
             claims.clear_dead()
             ledger.clear()
     total: Counter[str] = Counter()
     for mark in marks.values():
         total.update(mark.counts)
-    done = sum(mark.there for mark in written.values())
+    new = sum(mark.there for mark in done.written.values())
     return WriteReport(
         order.name,
         days,
-        done,
-        len(marks) - done - len(failed),
+        new,
+        len(marks) - new - len(failed),
         dict(total),
         {name: mark.error for name, mark in failed.items()},
     )
-
-
-def _job(order: Order, region: Region) -> Job:
-    items = order.items(region)
-    return Job(order.ledger, order.layout, token_of(order.layout, order.recipe, items), region, items)
-
-
-@contextlib.contextmanager
-def _as_store_errors(ledger: Ledger) -> Iterator[None]:
-    """Let what the file system says about metadata come out as what is documented."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except OSError as error:
-        raise StoreError(
-            f"{ledger.store.name} could not be written: {error}. What is there stays; the same call "
-            "goes on."
-        ) from error
 
 
 def _sound(known: Mapping[str, Mark], jobs: Mapping[str, Job]) -> dict[str, Mark]:
@@ -127,7 +119,7 @@ def _sound(known: Mapping[str, Mark], jobs: Mapping[str, Job]) -> dict[str, Mark
         for name, mark in known.items()
         if name in jobs
         and mark.there
-        and mark.recipe == jobs[name].token
+        and jobs[name].made(mark)
         and set(mark.files) == set(files_of(jobs[name].layout, jobs[name].region))
     ]
     if not marks:
@@ -135,79 +127,6 @@ def _sound(known: Mapping[str, Mark], jobs: Mapping[str, Job]) -> dict[str, Mark
     ledger = jobs[marks[0].region].ledger
     sizes = ledger.store.sizes()
     return {mark.region: mark for mark in marks if ledger.holds(mark, sizes)}
-
-
-def _work(
-    order: Order, jobs: Mapping[str, Job], claims: Claims, shown: Progress
-) -> tuple[dict[str, Mark], dict[str, Mark], dict[str, BaseException]]:
-    """Do every region that no other run does, and wait for those; take over from runs that die.
-
-    What failed and may pass is tried again when all others are done.
-
-    Returns
-    -------
-    written, by_others, errors
-        Marks by region, failed ones included, and the errors of this run's.
-    """
-    left = dict(jobs)
-    written: dict[str, Mark] = {}
-    by_others: dict[str, Mark] = {}
-    errors: dict[str, BaseException] = {}
-    tried: Counter[str] = Counter()
-
-    def theirs(marks: Mapping[str, Mark]) -> None:
-        """See what others have done meanwhile."""
-        for name, mark in marks.items():
-            # A failure of our own that is tried again is none of theirs.
-            if mark.recipe == jobs[name].token and (mark.there or not tried[name]):
-                by_others[name] = mark
-                shown.done(mark)
-                del left[name]
-
-    def claimed() -> Iterator[Job]:
-        for name, job in list(left.items()):
-            if name not in left or not claims.take(name):
-                continue
-            # Only now is it certain that nobody marks it behind our back.
-            theirs(order.ledger.marks_of([name]))
-            if name in left:
-                yield job
-            else:
-                claims.drop(name)
-
-    while left:
-        alone = len(jobs) == 1 and order.progress
-        idle = True
-        for region, outcome in run(order.source, claimed(), bar=alone, resources=order.resources):
-            name, idle = region.id, False
-            if isinstance(outcome, Mark):
-                written[name] = outcome
-                errors.pop(name, None)
-                del left[name]
-            else:
-                errors[name] = outcome
-                written[name] = _failed(jobs[name], outcome)
-                tried[name] += 1
-                if tried[name] > order.retries or not isinstance(outcome, OSError):
-                    del left[name]
-            if name not in left:
-                shown.done(written[name])
-            claims.drop(name)
-        if left:
-            theirs(order.ledger.marks_of(left))
-        if left and idle:
-            claims.wait(f"{len(left)} regions")
-    return written, by_others, errors
-
-
-def _failed(job: Job, error: BaseException) -> Mark:
-    """Note that a region failed, where that can be noted: on a full disk it cannot."""
-    # What comes after a link's "?" may be a signature.
-    told = re.sub(r"(https?://[^\s?]+)\?[^\s'\"]+", r"\1?...", f"{type(error).__name__}: {error}")[:1000]
-    mark = Mark.of_failure(job.region.id, job.token, told, version())
-    with contextlib.suppress(OSError):
-        job.ledger.mark(mark)
-    return mark
 
 
 def _failure(
@@ -246,7 +165,13 @@ def _prepare(order: Order) -> None:
         # New, or a run was killed, or the root damaged, before there was anything to compare with.
         ledger.begin(*skeleton(order.cube, layout, recipe))
         return
+    refuse_appending(ledger)
     remedy = "pass overwrite=True to replace it, or choose another path."
+    if ADDED in made["recipe"]:
+        raise StoreMismatchError(
+            f"{name} has had days appended since it was begun: append_daily() adds more, and with "
+            f"revise=True redoes those that are there. Or {remedy}"
+        )
     if not order.resume:
         raise StoreMismatchError(f"{name} exists and resume=False: {remedy}")
     if differ := [key for key, value in layout.items() if made["layout"].get(key) != value]:
