@@ -21,6 +21,7 @@ from s2cube.export import write_catalog
 from s2cube.gapfill import DEFAULT, fill_gaps
 from s2cube.masks import mask_clouds
 from s2cube.plot import plot_series, plot_true_color
+from s2cube.report import report as write_report
 from s2cube.schema import Status, band_id
 from s2cube.sources import open_stac
 from s2cube.store import WriteReport, open_daily, write_daily
@@ -36,6 +37,7 @@ OPENING, BUFFER = 15.0, 30.0
 """Metres: specks that are dropped from the mask, and what clouds grow by."""
 METHOD: Final = DEFAULT
 PICTURES: Final = ("before-after.png", "series.png")
+PAGE: Final = "report.html"
 # Which file of the wheel has which asset. Both have B3, B4 and a scene classification; a product's
 # classification is at 20 m.
 _FILES: Final = {10: ("B2", "B3", "B4", "B8"), 20: ("B8A", "B11", "SCL")}
@@ -122,7 +124,7 @@ def run_demo(folder: str | Path = "demo-output", *, progress: bool = True) -> De
     Parameters
     ----------
     folder
-        Where ``archive/``, ``daily.zarr``, ``before-after.png``, ``series.png`` and
+        Where ``archive/``, ``daily.zarr``, ``before-after.png``, ``series.png``, ``report.html`` and
         ``summary.json`` go.
     progress
         Whether to show it.
@@ -160,14 +162,18 @@ def run_demo(folder: str | Path = "demo-output", *, progress: bool = True) -> De
     kept = json.loads(summary.read_text()) if summary.exists() else {}
     # The summary is written last, and says which series it is of: where it fits, all is done.
     made_by = str(daily.attrs["history"])
-    drawn = all((folder / name).exists() for name in PICTURES)
+    drawn = all((folder / name).exists() for name in (*PICTURES, PAGE))
     if report.written or not drawn or kept.get("made_by") != made_by:
         # The place is small: what follows looks at all of it several times, so read it once.
         looks = looks.compute()
         clear = mask_clouds(looks, MASK, opening=OPENING, buffer=BUFFER)
         kept = {"made_by": made_by, **_measure(clear)}
-        tell(f"4/4 pictures: {', '.join(PICTURES)}")
-        _draw(looks, clear, open_daily(store), folder)
+        tell(f"4/4 pictures: {', '.join(PICTURES)}, {PAGE}")
+        daily = open_daily(store)
+        _draw(looks, clear, daily, folder)
+        inside = clear.sel(time=slice(*FILLED))
+        title = "A forest in Romania, two gap-free years"
+        write_report([inside, daily, report], folder / PAGE, title=title, progress=False)
         summary.write_text(json.dumps(kept, indent=1))
     tell("")
     return DemoSummary(kept["looks"], kept["masked"], report, kept["errors"])

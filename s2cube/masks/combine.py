@@ -11,11 +11,12 @@ from s2cube import schema
 from s2cube.blocks import map_pixels
 from s2cube.errors import CubeError
 from s2cube.masks.apply import CLASSES, dropped_states
+from s2cube.masks.given import Mask, status_of_mask
 from s2cube.schema import STATUS, Status
 
 __all__ = ["combine_masks", "mask_agreement"]
 
-Masks = Sequence[xr.Dataset] | Mapping[str, xr.Dataset]
+Masks = Sequence[Mask] | Mapping[str, Mask]
 _FEWEST: Final = 2
 
 
@@ -30,7 +31,8 @@ def combine_masks(
     Parameters
     ----------
     masks
-        What :func:`cloud_mask` returned, at least two, of one cube.
+        At least two, of one cube: what :func:`cloud_mask` returned, a ``status`` array, or a boolean
+        array that is True where there is cloud.
     votes
         How many of them must call a look not clear: ``"any"`` (their union), ``"most"`` (more than
         half), ``"all"``, or a number.
@@ -58,7 +60,7 @@ def combine_masks(
     >>> bool(((both["status"] >= 3) == (narrow["status"] >= 3)).all())
     True
     """
-    named = _named(masks)
+    named, like = _named(masks)
     number = len(named)
     words = {"any": 1, "most": number // 2 + 1, "all": number}
     needed = words.get(votes, 0) if isinstance(votes, str) else votes
@@ -67,12 +69,8 @@ def combine_masks(
             f"votes are 'any', 'most', 'all', or a number from 1 to {number}; got {votes!r}."
         )
     states = _dropped(classes)
-    arrays = [mask[STATUS].data for mask in named.values()]
-    status = map_pixels(_vote, *arrays, dtype=np.uint8, states=states, needed=needed)
-    first = next(iter(named.values()))
-    result = xr.Dataset(
-        {STATUS: schema.variable(status, schema.status_attrs())}, first.coords, first.attrs
-    )
+    status = map_pixels(_vote, *named.values(), dtype=np.uint8, states=states, needed=needed)
+    result = like.assign({STATUS: schema.variable(status, schema.status_attrs())})
     return schema.record(result, "combine_masks", masks=list(named), votes=needed)
 
 
@@ -103,29 +101,28 @@ def mask_agreement(masks: Masks, *, classes: Iterable[str] = CLASSES) -> xr.Data
     >>> sorted(set(s2cube.mask_agreement(masks)["masked_share"].values.ravel().tolist()))
     [0.0, 0.5, 1.0]
     """
-    named = _named(masks)
+    named, like = _named(masks)
     states = _dropped(classes)
-    arrays = [mask[STATUS].data for mask in named.values()]
-    share = map_pixels(_share, *arrays, dtype=np.float32, states=states)
-    first = next(iter(named.values()))
+    share = map_pixels(_share, *named.values(), dtype=np.float32, states=states)
     attrs = {"long_name": "share of masks that call the look not clear", "units": "1"}
-    result = xr.Dataset({"masked_share": schema.variable(share, attrs)}, first.coords, first.attrs)
+    result = like.assign({"masked_share": schema.variable(share, attrs)})
     return schema.record(result, "mask_agreement", masks=list(named))
 
 
-def _named(masks: Masks) -> dict[str, xr.Dataset]:
+def _named(masks: Masks) -> tuple[dict[str, Any], xr.Dataset]:
+    """Return the status of each mask by name, and what they lie on: coordinates and attributes alone."""
     given: dict[Any, Any] = dict(masks) if isinstance(masks, Mapping) else dict(enumerate(masks))
     if len(given) < _FEWEST:
         raise CubeError(f"Masks are compared with each other: at least two, got {len(given)}.")
-    first = next(iter(given.values()))
-    for name, mask in given.items():
-        if not isinstance(mask, xr.Dataset) or STATUS not in mask:
-            raise CubeError(f"Mask {name!r} is no Dataset with 'status', as cloud_mask() makes it.")
-        if any(not mask.indexes[dim].equals(first.indexes[dim]) for dim in schema.DIMS):
-            raise CubeError(
-                f"Mask {name!r} lies on other dates or another grid: make all from one cube."
-            )
-    return {str(name): mask for name, mask in given.items()}
+    # Of the first that tells what it was made by, as others may be plain arrays.
+    told = [mask for mask in given.values() if isinstance(mask, xr.Dataset)]
+    first = next(iter([*told, *given.values()]))
+    status = {
+        str(name): status_of_mask(mask, like=first, name=f"Mask {name!r}")
+        for name, mask in given.items()
+    }
+    like = first.coords.to_dataset()
+    return status, like.assign_attrs(first.attrs) if told else like
 
 
 def _dropped(classes: Iterable[str]) -> tuple[int, ...]:

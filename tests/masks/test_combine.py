@@ -52,8 +52,8 @@ def test_agreement_and_refusals(cube: xr.Dataset) -> None:
         ([one], "any", "at least two"),
         ([one, one], 3, "1 to 2"),
         ([one, one], "none", "'any', 'most', 'all'"),
-        ([one, one.isel(y=slice(1, None))], "any", "one cube"),
-        ([one, cube[["B04"]]], "any", "no Dataset with 'status'"),
+        ([one, one.isel(y=slice(1, None))], "any", "differs along 'y'"),
+        ([one, cube[["B04"]]], "any", "has no 'status'"),
     ):
         with pytest.raises(CubeError, match=words):
             s2cube.combine_masks(masks, votes=votes)
@@ -114,3 +114,15 @@ def test_options_and_probability_are_refused_where_there_are_none(cube: xr.Datas
         s2cube.cloud_mask(cube, "scl", probability=True)
     with pytest.raises(CubeError, match="closing is a distance"):
         s2cube.cloud_mask(cube, closing=-1)
+
+
+def test_booleans_are_masks_too() -> None:
+    cube = s2cube.testing.simulate_cube(seed=2, shape=(20, 20))
+    scl = s2cube.cloud_mask(cube)
+    bright = (cube["B02"] > 0.2).drop_attrs()
+    either = s2cube.combine_masks([bright, scl])
+    masked = (scl["status"] >= Status.THIN_CLOUD) | bright
+    assert ((either["status"] >= Status.THIN_CLOUD) == masked).all()
+    assert "combine_masks" in either.attrs["history"]
+    with pytest.raises(CubeError, match="boolean"):
+        s2cube.combine_masks([scl, cube["B02"]])
