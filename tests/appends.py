@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import s2cube
-from s2cube.store import run
+from s2cube.store import region
 from s2cube.store.target import open_target
 
 HOW: dict[str, Any] = {"region_size": 256, "append_every": 8, "progress": False}
@@ -36,7 +36,7 @@ def stored(address: str) -> dict[str, bytes]:
 
 
 def stop_after(patch: pytest.MonkeyPatch, regions: int) -> None:
-    real, done = run.store_blocks, []
+    real, done = region.store_blocks, []
 
     def fake(*args: Any) -> Any:
         if len(done) >= regions:
@@ -44,4 +44,4 @@ def stop_after(patch: pytest.MonkeyPatch, regions: int) -> None:
         done.append(1)
         return real(*args)
 
-    patch.setattr(run, "store_blocks", fake)
+    patch.setattr(region, "store_blocks", fake)

@@ -13,7 +13,7 @@ from compare import assert_same, content
 
 import s2cube
 from s2cube.errors import StoreError, UnfinishedStoreError
-from s2cube.store import append, append_publish, run
+from s2cube.store import append, append_publish
 from s2cube.store import claims as clock
 from s2cube.store.ledger import Ledger
 from s2cube.store.target import LocalTarget, open_target
@@ -238,14 +238,14 @@ def test_the_same_append_twice_at_once(
     appended(days(causal, 6, 11), f"{place}/w.zarr")
     done: list[str] = []
     both = threading.Barrier(2, timeout=60)
-    real = run.store_blocks
+    real = region.store_blocks
 
     def counted(piece: xr.Dataset, job: Any) -> Any:
         done.append(job.region.id)
         both.wait()
         return real(piece, job)
 
-    monkeypatch.setattr(run, "store_blocks", counted)
+    monkeypatch.setattr(region, "store_blocks", counted)
     reports: list[s2cube.WriteReport] = []
     threads = [
         threading.Thread(target=lambda: reports.append(appended(days(causal, 6, 11), store)))
@@ -268,7 +268,7 @@ def test_other_days_at_once_are_refused(
 ) -> None:
     store = tmp_path / "d.zarr"
     days(causal, 0, 6).s2.write_daily(store, **HOW)
-    real, told = run.store_blocks, []
+    real, told = region.store_blocks, []
 
     def meanwhile(piece: xr.Dataset, job: Any) -> Any:
         if not told:
@@ -278,7 +278,7 @@ def test_other_days_at_once_are_refused(
                     appended(other, store)
         return real(piece, job)
 
-    monkeypatch.setattr(run, "store_blocks", meanwhile)
+    monkeypatch.setattr(region, "store_blocks", meanwhile)
     assert appended(days(causal, 6, 11), store).days == 5
     assert told
     assert sound(store)
@@ -290,13 +290,13 @@ def test_who_wakes_up_late_undoes_nothing(
     """A run that was suspended while another did its work and the next day's must not write."""
     store = tmp_path / "d.zarr"
     days(causal, 0, 5).s2.write_daily(store, **HOW)
-    real, late = run.store_blocks, []
+    real, late = region.store_blocks, []
 
     def keep(piece: xr.Dataset, job: Any) -> Any:
         late.append((piece, job))
         return real(piece, job)
 
-    monkeypatch.setattr(run, "store_blocks", keep)
+    monkeypatch.setattr(region, "store_blocks", keep)
     appended(days(causal, 5, 6), store)
     monkeypatch.undo()
     appended(days(causal, 6, 7), store)
