@@ -19,6 +19,7 @@ from s2cube.evaluate import (
 )
 from s2cube.export import write_cogs
 from s2cube.gapfill import fill_gaps, fit_gap_filler
+from s2cube.job import DailyBuilder, DailyJob, read_job
 from s2cube.masks import clear_share, cloud_mask, combine_masks, mask_agreement, mask_clouds
 from s2cube.mosaic import mosaic_orbits
 from s2cube.plan import Explanation, explain
@@ -41,17 +42,30 @@ from s2cube.sources import (
     save_items,
     search,
 )
-from s2cube.store import VerifyReport, WriteReport, append_daily, open_daily, verify, write_daily
+from s2cube.store import (
+    RegionsPlan,
+    VerifyReport,
+    WriteReport,
+    append_daily,
+    explain_regions,
+    open_daily,
+    verify,
+    write_daily,
+    write_daily_regions,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "PROFILES",
     "ClearSkyEstimate",
+    "DailyBuilder",
+    "DailyJob",
     "Explanation",
     "PlanetaryComputer",
     "Product",
     "Profile",
+    "RegionsPlan",
     "S2Accessor",
     "Signed",
     "VerifyReport",
@@ -70,6 +84,7 @@ __all__ = [
     "evaluate_gap_filling",
     "evaluate_masks",
     "explain",
+    "explain_regions",
     "fill_gaps",
     "fit_gap_filler",
     "geomedian",
@@ -87,6 +102,7 @@ __all__ = [
     "plot_masks",
     "plot_series",
     "plot_true_color",
+    "read_job",
     "reflectance_offset",
     "report",
     "save_items",
@@ -98,4 +114,5 @@ __all__ = [
     "verify",
     "write_cogs",
     "write_daily",
+    "write_daily_regions",
 ]

@@ -116,6 +116,13 @@ def gpu(asked: argparse.Namespace) -> str:
     return told("GPU", bench_gpu, asked)
 
 
+def scale(asked: argparse.Namespace) -> str:
+    """Return the section on large areas."""
+    import bench_scale
+
+    return told("Scale", bench_scale, asked)
+
+
 def told(title: str, section: ModuleType, asked: argparse.Namespace) -> str:
     """Print the tables of a section that measures something else than speed, and return it."""
     left_out: list[str] = []
@@ -136,6 +143,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], str]] = {
     "Accuracy of filling": accuracy,
     "GPU": gpu,
     "Masks": masks,
+    "Scale": scale,
 }
 
 
