@@ -13,7 +13,7 @@ from compare import assert_same, content
 
 import s2cube
 from s2cube.errors import StoreError, UnfinishedStoreError
-from s2cube.store import append, append_publish
+from s2cube.store import append, append_publish, region
 from s2cube.store import claims as clock
 from s2cube.store.ledger import Ledger
 from s2cube.store.target import LocalTarget, open_target
