@@ -21,6 +21,7 @@ from s2cube.evaluate import (
 )
 from s2cube.export import write_cogs
 from s2cube.gapfill import fill_gaps, fit_gap_filler
+from s2cube.job import DailyBuilder, DailyJob, read_job
 from s2cube.masks import clear_share, cloud_mask, combine_masks, mask_agreement, mask_clouds
 from s2cube.mosaic import mosaic_orbits
 from s2cube.plan import Explanation, explain
@@ -43,18 +44,31 @@ from s2cube.sources import (
     save_items,
     search,
 )
-from s2cube.store import VerifyReport, WriteReport, append_daily, open_daily, verify, write_daily
+from s2cube.store import (
+    RegionsPlan,
+    VerifyReport,
+    WriteReport,
+    append_daily,
+    explain_regions,
+    open_daily,
+    verify,
+    write_daily,
+    write_daily_regions,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
     "PROFILES",
     "ClearSkyEstimate",
+    "DailyBuilder",
+    "DailyJob",
     "Explanation",
     "L2ASpec",
     "PlanetaryComputer",
     "Product",
     "Profile",
+    "RegionsPlan",
     "S2Accessor",
     "Signed",
     "VerifyReport",
@@ -74,6 +88,7 @@ __all__ = [
     "evaluate_l2a",
     "evaluate_masks",
     "explain",
+    "explain_regions",
     "fill_gaps",
     "fit_gap_filler",
     "fit_l2a",
@@ -92,6 +107,7 @@ __all__ = [
     "plot_masks",
     "plot_series",
     "plot_true_color",
+    "read_job",
     "reflectance_offset",
     "report",
     "save_items",
@@ -104,4 +120,5 @@ __all__ = [
     "verify",
     "write_cogs",
     "write_daily",
+    "write_daily_regions",
 ]

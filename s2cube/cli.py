@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from s2cube import schema
 from s2cube.gapfill import DEFAULT, METHODS, fill_gaps
+from s2cube.job import read_job
 from s2cube.masks import mask_clouds
 from s2cube.sources import open_stac, period
 from s2cube.store import write_daily
@@ -61,8 +62,12 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     daily.add_argument(
-        "--source", required=True, metavar="PATH", help="STAC catalogue or item, path or URL"
+        "job",
+        nargs="?",
+        metavar="JOB.yaml",
+        help="a job file, for areas of any size; instead of all but the last three options",
     )
+    daily.add_argument("--source", metavar="PATH", help="STAC catalogue or item, path or URL")
     daily.add_argument(
         "--bbox",
         type=float,
@@ -72,11 +77,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     daily.add_argument(
         "--datetime",
-        required=True,
         metavar="PERIOD",
         help="days to write: 2020, 2020-06, or 2019-01-01/2020-12-31",
     )
-    daily.add_argument("--out", required=True, metavar="STORE", help="Zarr store to write, a folder")
+    daily.add_argument("--out", metavar="STORE", help="Zarr store to write, a folder")
     daily.add_argument("--bands", nargs="+", metavar="BAND", help="such as red nir B11; default: all")
     daily.add_argument(
         "--resolution", type=float, metavar="M", help="pixel size; default: the finest band's"
@@ -100,7 +104,10 @@ def _parser() -> argparse.ArgumentParser:
         "--overwrite", action="store_true", help="delete a store made with other settings"
     )
     daily.add_argument("--quiet", action="store_true", help="show no progress")
-    daily.set_defaults(run=_daily)
+    daily.add_argument(
+        "--explain", action="store_true", help="of a job file: tell what it will take, and do nothing"
+    )
+    daily.set_defaults(run=_daily, refuse=daily.error)
     return parser
 
 
@@ -113,6 +120,18 @@ def _demo(options: argparse.Namespace) -> None:
 def _daily(options: argparse.Namespace) -> None:
     import pandas as pd
 
+    words = {"--source": options.source, "--datetime": options.datetime, "--out": options.out}
+    if options.job is not None:
+        if given := [name for name, value in words.items() if value is not None]:
+            options.refuse(f"{', '.join(given)}: the job file says it")
+        job = read_job(options.job)
+        if options.explain:
+            print(job.explain())
+        else:
+            print(job.write(overwrite=options.overwrite, progress=not options.quiet))
+        return
+    if missing := [name for name, value in words.items() if value is None]:
+        options.refuse(f"give a job file, or the following arguments: {', '.join(missing)}")
     first, last = (pd.Timestamp(end).normalize() for end in period(options.datetime))
     if first.year == 1 or last.year == 9999:
         raise ValueError("--datetime needs a first and a last day, such as 2019-01-01/2020-12-31.")

@@ -127,7 +127,7 @@ def test_a_cluster_that_vanishes_is_noticed(tmp_path: Path, monkeypatch: pytest.
 
         def and_lose_the_workers(*args: Any) -> Any:
             cluster.scale(0)
-            while run._workers(client):
+            while run._workers(client, {}):
                 time.sleep(0.05)
             return submit(*args)
 

@@ -5,21 +5,24 @@ both, whatever the chunks. Graphs are deterministic: the same call has the same 
 """
 
 from s2cube.blocks.area import count_steps, count_values, map_grid
-from s2cube.blocks.graph import GraphFacts, Reading, look_at_graph
+from s2cube.blocks.graph import GraphFacts, Reading, look_at_graph, reach_of
 from s2cube.blocks.maps import count_blocks, is_lazy, map_halo, map_pixels, map_time
 from s2cube.blocks.patches import map_windows
 from s2cube.blocks.peak import Peak
 from s2cube.blocks.progress import progress_bar
+from s2cube.blocks.reach import NOWHERE, Reach
 from s2cube.blocks.read import Location, Need, read_blocks
 from s2cube.blocks.reduce import reduce_time
 from s2cube.blocks.sums import sum_blocks
 from s2cube.blocks.tiles import cut_alike, map_tiles
 
 __all__ = [
+    "NOWHERE",
     "GraphFacts",
     "Location",
     "Need",
     "Peak",
+    "Reach",
     "Reading",
     "count_blocks",
     "count_steps",
@@ -34,6 +37,7 @@ __all__ = [
     "map_time",
     "map_windows",
     "progress_bar",
+    "reach_of",
     "read_blocks",
     "reduce_time",
     "sum_blocks",

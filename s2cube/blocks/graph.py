@@ -1,14 +1,16 @@
 """What a graph will do, found out from its layers; nothing is computed."""
 
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from typing import Any, Final
 
 from s2cube.blocks.maps import is_lazy
-from s2cube.blocks.peak import Peak, declared
+from s2cube.blocks.peak import Peak, declared, reaches_of
+from s2cube.blocks.reach import NOWHERE, Reach
 
-__all__ = ["GraphFacts", "Reading", "look_at_graph"]
+__all__ = ["GraphFacts", "Reading", "look_at_graph", "reach_of"]
 
 _Place = tuple[int, int, int]
 
@@ -104,3 +106,47 @@ def _reading(name: str, places: list[_Place], layer: Any) -> Reading:
     every = {key[2:] for key in layer if isinstance(key, tuple) and len(key) == 4}
     dates = sum(length(0, step) for step in {place[0] for place in places})
     return Reading(name.partition("-")[0], dates, len(used), area(used) / area(every))
+
+
+def reach_of(arrays: Sequence[Any]) -> Reach | None:
+    """Return how far computing `arrays` looks around a pixel; None where one is not lazy.
+
+    Parameters
+    ----------
+    arrays
+        Their last two dimensions are y and x.
+
+    Notes
+    -----
+    Our adapters declare it, and what Dask makes of ``map_overlap`` tells it (also xarray's ``rolling``).
+    What looks at the whole of an area (a mean over it) or moves pixels does not.
+    """
+    if not all(map(is_lazy, arrays)):
+        return None
+    known: dict[str, Reach] = {}
+    found = NOWHERE
+    for array in arrays:
+        graph = array.__dask_graph__()
+        for name in TopologicalSorter(graph.dependencies).static_order():
+            if name not in known:
+                below = NOWHERE
+                for needed in graph.dependencies[name]:
+                    below = below.beside(known[needed])
+                known[name] = _own(graph.layers[name]).after(below)
+        found = found.beside(known[array.name])
+    return found
+
+
+def _own(layer: Any) -> Reach:
+    found = NOWHERE
+    for reach in reaches_of(layer):
+        found = reach.after(found)
+    # A layer of dask.layers.ArrayOverlapLayer.
+    if isinstance(depths := getattr(layer, "axes", None), Mapping) and "Overlap" in type(layer).__name__:
+        y, x = sorted(depths)[-2:]
+        found = replace(found, y=found.y + _far(depths[y]), x=found.x + _far(depths[x]))
+    return found
+
+
+def _far(depth: Any) -> int:
+    return int(max(depth)) if isinstance(depth, tuple) else int(depth)

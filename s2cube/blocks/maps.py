@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from s2cube.blocks.peak import Peak, Sized, largest_block
+from s2cube.blocks.reach import Reach
 
 __all__ = ["aligned", "count_blocks", "is_lazy", "map_halo", "map_pixels", "map_time"]
 
@@ -128,8 +129,10 @@ def map_halo(
     grown = (0, 2 * reach[1], 2 * reach[2])
     inside = largest_block(array.chunks, array.dtype, grown)
     peak = Peak("map_halo", inside, largest_block(array.chunks, dtype, grown), (6 + min(depth)) * inside)
+    # Where blocks overlap, Dask's own layer tells it.
+    around = Reach(*(far - reach[axis] for axis, far in zip((1, 2), depth, strict=True)))
     return da.map_overlap(
-        Sized(function, peak),
+        Sized(function, peak, around),
         array,
         depth={0: 0, **reach},
         boundary="none",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from s2cube.blocks.maps import aligned, is_lazy
 from s2cube.blocks.peak import Peak, Sized, largest_block
+from s2cube.blocks.reach import Reach
 
 __all__ = ["map_windows"]
 
@@ -104,7 +105,7 @@ def map_windows(
     run = partial(_run, function=function, keywords=keywords)
     mix = partial(_mix, sides=sides, taper=taper, made=made)
     if any(map(is_lazy, arrays)):
-        return _lazy(run, mix, aligned(arrays), sides, side, made, work, shared)
+        return _lazy(run, mix, aligned(arrays), sides, (side, step), made, work, shared)
     (down, across) = (
         [_cut((axis.length,), axis.pixels(number, side)) for number in range(len(axis.starts))]
         for axis in sides
@@ -129,7 +130,7 @@ def _lazy(
     mix: Callable[..., Any],
     lazy: Sequence[Any],
     sides: Sequence[_Side],
-    side: int,
+    each: tuple[int, int],
     made: int,
     work: int,
     shared: Any,
@@ -139,6 +140,7 @@ def _lazy(
     from dask.delayed import delayed
     from dask.highlevelgraph import HighLevelGraph
 
+    side, step = each
     along, *space = lazy[0].chunks
     names = [array.name for array in lazy]
     touched = [
@@ -153,7 +155,7 @@ def _lazy(
         held = more[0].key
     peaks = _peaks(lazy, touched, sides, side, made, work)
     task: dict[Any, Any] = {}
-    first, second = Sized(run, peaks[0]), Sized(mix, peaks[1])
+    first, second = Sized(run, peaks[0]), Sized(mix, peaks[1], Reach(side, side, step=step))
     for t in range(len(along)):
         for j, (down, cut_y, pixels_y) in enumerate(touched[0]):
             for i, (across, cut_x, pixels_x) in enumerate(touched[1]):

@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-__all__ = ["Peak", "Sized", "declared", "largest_block"]
+from s2cube.blocks.reach import Reach
+
+__all__ = ["Peak", "Sized", "declared", "largest_block", "reaches_of"]
 
 Chunks = tuple[tuple[int, ...], ...]
 
@@ -38,13 +40,13 @@ class Peak:
 
 
 class Sized:
-    """A function as it is put into a graph, with the peak of its tasks.
+    """A function as it is put into a graph, with the peak of its tasks, and how far they look around.
 
     To Dask it is the function: the same name in layers, the same token, the same result.
     """
 
-    def __init__(self, function: Callable[..., Any], peak: Peak) -> None:
-        self.function, self.peak = function, peak
+    def __init__(self, function: Callable[..., Any], peak: Peak, reach: Reach | None = None) -> None:
+        self.function, self.peak, self.reach = function, peak, reach
         self.__name__ = getattr(function, "__name__", type(function).__name__)
 
     def __call__(self, *blocks: Any, **keywords: Any) -> Any:
@@ -71,7 +73,7 @@ def declared(graph: Any) -> Iterator[tuple[str, Peak]]:
     Layers may have been fused: then a task keeps what passes inside it until it ends.
     """
     for name, layer in graph.layers.items():
-        found = list(_peaks(_task_of(layer)))
+        found = [function.peak for function in _functions(_task_of(layer))]
         if len(found) == 1:
             yield name, found[0]
         elif found:
@@ -101,11 +103,18 @@ def _function(task: Any) -> Sized | None:
     return function if isinstance(function, Sized) else None
 
 
-def _peaks(task: Any) -> Iterator[Peak]:
-    """Yield the peaks of a task of a graph, and of those that are fused into it."""
+def reaches_of(layer: Any) -> Iterator[Reach]:
+    """Yield how far the functions of a layer look around, where they are ours and look around at all."""
+    for function in _functions(_task_of(layer)):
+        if function.reach is not None:
+            yield function.reach
+
+
+def _functions(task: Any) -> Iterator[Sized]:
+    """Yield our functions in a task of a graph, and in those that are fused into it."""
     if function := _function(task):
-        yield function.peak
+        yield function
     for argument in getattr(task, "args", ()):
         if isinstance(argument, dict):
             for inner in argument.values():
-                yield from _peaks(inner)
+                yield from _functions(inner)

@@ -10,6 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from s2cube.blocks.maps import SPACE, is_lazy
 from s2cube.blocks.peak import Peak, Sized, largest_block
+from s2cube.blocks.reach import Reach
 
 __all__ = ["cut_alike", "map_tiles"]
 
@@ -109,7 +110,7 @@ def map_tiles(
     ]
     run = partial(_run, function=function, keywords=keywords)
     if any(map(is_lazy, arrays)):
-        return _lazy(run, arrays, origin, tiles, side, length, dtypes, work)
+        return _lazy(run, arrays, origin, tiles, (side, halo), length, dtypes, work)
     made: list[NDArray[Any]] = [np.empty((length, *arrays[0].shape[1:]), dtype) for dtype in dtypes]
     for rows, columns in product(*tiles):
         windows = [array[:, rows.window, columns.window] for array in arrays]
@@ -155,7 +156,7 @@ def _lazy(
     arrays: Sequence[Any],
     origin: tuple[int, int],
     tiles: Sequence[Sequence[_Tile]],
-    side: int,
+    sides: tuple[int, int],
     length: int,
     dtypes: Sequence[DTypeLike],
     work: int,
@@ -164,6 +165,7 @@ def _lazy(
     from dask.base import tokenize
     from dask.highlevelgraph import HighLevelGraph
 
+    side, halo = sides
     lazy = [da.asarray(array) for array in arrays]
     # Whole tiles, so that a window without halo is in one block.
     block = max(SPACE // side, 1) * side
@@ -176,7 +178,9 @@ def _lazy(
         [_cuts(sizes, tile.window) for tile in axis] for sizes, axis in zip(space, tiles, strict=True)
     ]
     peaks = _peaks(lazy, whole, tiles, cuts, length, dtypes, work)
-    task, take = Sized(_run_cut, peaks[0]), Sized(_take, peaks[1])
+    # Half a tile beyond is a tile of its own, so that those within are as in any other part.
+    far = max(halo, -(-side // 2))
+    task, take = Sized(_run_cut, peaks[0], Reach(far, far, side)), Sized(_take, peaks[1])
     name = f"tiles-{tokenize(run, [array.name for array in whole], origin, tiles)}"
     graph: dict[Any, Any] = {}
     for (j, rows), (i, columns) in product(*map(enumerate, tiles)):

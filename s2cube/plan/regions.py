@@ -19,6 +19,16 @@ class Region:
         """Name by absolute pixel indices, so that it does not depend on the other regions."""
         return f"y{self.y.start}-{self.y.stop}_x{self.x.start}-{self.x.stop}"
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Pixels along y and x."""
+        return self.y.stop - self.y.start, self.x.stop - self.x.start
+
+    @property
+    def pixels(self) -> int:
+        """How many it has."""
+        return self.shape[0] * self.shape[1]
+
 
 def regions_of(shape: tuple[int, int], size: int, shard: tuple[int, int]) -> list[Region]:
     """Cut a grid into regions of whole shards.

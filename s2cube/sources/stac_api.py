@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.error import HTTPError
 
+import numpy as np
+
 from s2cube.errors import CatalogError, CubeError
 from s2cube.sources.grid import lonlat_box, sides
 from s2cube.sources.period import period
@@ -19,9 +21,10 @@ from s2cube.sources.retry import Retry
 
 if TYPE_CHECKING:
     import pystac
+    from numpy.typing import NDArray
     from odc.geo.geobox import GeoBox
 
-__all__ = ["patient_io", "read_parquet", "save_items", "search", "searchable"]
+__all__ = ["items_in", "patient_io", "read_parquet", "save_items", "search", "searchable"]
 
 RETRY: Final = Retry(attempts=8, longest=10.0)
 """How a page is asked for again."""
@@ -291,16 +294,18 @@ def save_items(items: "Iterable[pystac.Item]", path: str | Path) -> Path:
 
 def _write_parquet(items: "list[pystac.Item]", path: Path) -> None:
     arrow = _geoparquet()
-    from pyarrow import ArrowException
+    import pyarrow
 
     try:
         table = arrow.parse_stac_items_to_arrow([item.to_dict(transform_hrefs=False) for item in items])
-    except ArrowException as error:
+    except pyarrow.ArrowException as error:
         raise CubeError(
             "The items cannot be kept as .parquet, where a property has one type in all of them "
             f"({error}): use .json."
         ) from None
-    arrow.to_parquet(table, path)
+    # A batch becomes a group of rows: so those of a place can be read without the others.
+    batches = table.read_all().combine_chunks().to_batches(max_chunksize=_PAGE)
+    arrow.to_parquet(pyarrow.RecordBatchReader.from_batches(batches[0].schema, batches), path)
 
 
 def read_parquet(path: str) -> "Iterator[pystac.Item]":
@@ -312,6 +317,26 @@ def read_parquet(path: str) -> "Iterator[pystac.Item]":
 
     for item in arrow.stac_table_to_items(pyarrow.parquet.read_table(path)):
         yield pystac.Item.from_dict(item)
+
+
+def items_in(path: str | Path, rows: "NDArray[np.intp]") -> "list[pystac.Item]":
+    """Return the items in some rows of a STAC GeoParquet file; groups without any are not read."""
+    import pystac
+
+    arrow = _geoparquet()
+    from pyarrow import parquet
+
+    if not len(rows):
+        return []
+    with parquet.ParquetFile(path) as file:
+        sizes = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        starts = np.cumsum([0, *sizes])
+        group_of = np.searchsorted(starts, rows, side="right") - 1
+        groups = np.unique(group_of)
+        before = dict(zip(groups.tolist(), np.cumsum([0, *(sizes[g] for g in groups)]), strict=False))
+        table = file.read_row_groups(groups.tolist())
+    at = [row - starts[group] + before[group] for row, group in zip(rows, group_of, strict=True)]
+    return [pystac.Item.from_dict(item) for item in arrow.stac_table_to_items(table.take(at))]
 
 
 def _geoparquet() -> Any:

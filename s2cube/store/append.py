@@ -38,9 +38,12 @@ from s2cube.store.layout import (
     regions_in,
 )
 from s2cube.store.ledger import APPEND, ROOT, Ledger, Mark
+from s2cube.store.progress import Progress
 from s2cube.store.read import known_store, opened_from
 from s2cube.store.report import WriteReport
-from s2cube.store.write import as_store_errors, check_daily, items_of, work_through
+from s2cube.store.run import Cut
+from s2cube.store.work import as_store_errors, work_through
+from s2cube.store.write import check_filled, items_of
 
 __all__ = ["MARKS", "append_daily"]
 
@@ -119,7 +122,7 @@ def append_daily(
     >>> report.days, days
     (1, 31)
     """
-    cube = check_daily(cube)
+    cube = check_filled(cube)
     revise = bool(revise)
     known, _ = known_store(store, storage_options)
     ledger = Ledger(known.store, MARKS)
@@ -139,10 +142,12 @@ def append_daily(
             marks = _done(ledger, plan)
             jobs = _jobs(ledger, plan, items_of(cube), old, marks)
         added = cube.isel(time=slice(len(cube["time"]) - (len(plan.days) - plan.begin), None))
-        written, by_others, errors = work_through(added, jobs, claims, progress=progress)
-        marks |= by_others | written
+        days = added.sizes["time"]
+        with Progress(len(jobs) + len(marks), days, kept=len(marks), wanted=progress) as shown:
+            made = work_through(Cut(added), jobs, claims, shown=shown)
+        marks |= made.marks
         if failed := {name: mark for name, mark in marks.items() if not mark.there}:
-            raise _failure(ledger, marks, failed, errors)
+            raise _failure(ledger, marks, failed, made.errors)
         with claims.whole():
             if pending(ledger) == plan:
                 publish(ledger, plan, [marks[name] for name in regions_in(plan.layout)])
@@ -153,7 +158,7 @@ def append_daily(
                 )
             claims.clear_dead()
             ledger.work.tidy()
-    done = len(written)
+    done = len(made.written)
     counts = _new_counts(marks, old, plan.begin)
     return WriteReport(str(store), len(plan.days) - plan.begin, done, len(marks) - done, counts)
 

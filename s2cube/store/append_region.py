@@ -18,7 +18,7 @@ from s2cube.schema import PROVENANCE, Provenance
 from s2cube.store.append_plan import pending
 from s2cube.store.layout import encoding_of, files_of
 from s2cube.store.ledger import APPEND, ROOT, BlockStatus, Facts, Ledger, Mark, facts_of
-from s2cube.store.run import Job
+from s2cube.store.region import Job
 
 if TYPE_CHECKING:
     from s2cube.store.bridge import Recorder
@@ -73,6 +73,10 @@ class AppendJob(Job):
     """Metadata of the arrays, as they will be."""
     tallies: dict[str, Counter[str]] = field(default_factory=dict, compare=False)
     """By file, what is replaced in it."""
+
+    def made(self, mark: Mark) -> bool:
+        """Return whether a mark is of this append."""
+        return mark.recipe == self.token
 
     def recorder(self) -> "Recorder":
         """Return what puts the region's shards, each after a note of it."""

@@ -37,6 +37,7 @@ __all__ = [
     "encoding_of",
     "files_of",
     "layout_of",
+    "names_in",
     "recipe_of",
     "region_holding",
     "regions_in",
@@ -93,7 +94,7 @@ def encoding_of(name: str) -> Encoding:
     return _KEPT.get(name, _INTERVAL)
 
 
-def _names_in(cube: xr.Dataset) -> list[str]:
+def names_in(cube: xr.Dataset) -> list[str]:
     """Return the variables of a filled cube that are written."""
     bands = schema.bands_of(cube)
     intervals = [name_of(band, level) for band in bands for level in NAMES]
@@ -127,7 +128,7 @@ def layout_of(cube: xr.Dataset, profile: Profile, append_every: int | None = Non
     if append_every is not None:
         chunks[0], shards[0] = _part_of(append_every, chunk[0]), append_every
         more = {"append_every": append_every}
-    kept = _names_in(cube)
+    kept = names_in(cube)
     return {
         "format": FORMAT,
         "crs": str(geobox.crs),

@@ -123,6 +123,13 @@ def ground(asked: argparse.Namespace) -> str:
     return told("Level 2A", bench_l2a, asked)
 
 
+def scale(asked: argparse.Namespace) -> str:
+    """Return the section on large areas."""
+    import bench_scale
+
+    return told("Scale", bench_scale, asked)
+
+
 def told(title: str, section: ModuleType, asked: argparse.Namespace) -> str:
     """Print the tables of a section that measures something else than speed, and return it."""
     left_out: list[str] = []
@@ -144,6 +151,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], str]] = {
     "GPU": gpu,
     "Masks": masks,
     "Level 2A": ground,
+    "Scale": scale,
 }
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,3 +57,18 @@ def s3(moto: str, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReques
         monkeypatch.setenv(name, value)
     place = "".join(sign if sign.isalnum() else "-" for sign in request.node.name)
     return f"s3://bucket/{place}"
+
+
+@pytest.fixture(scope="module")
+def causal() -> xr.Dataset:
+    """Twenty-seven days of two regions, as a daily job makes them, causally."""
+    cube = s2cube.testing.simulate_cube(
+        shape=(40, 300), seed=5, bands=["red"], start="2021-06-01", end="2021-07-10"
+    )
+    filled = cube.s2.mask_clouds("scl").s2.fill_gaps("last", causal=True)
+    return filled.isel(time=slice(0, 27)).compute()
+
+
+@pytest.fixture(params=["folder", "object store"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path) if request.param == "folder" else str(request.getfixturevalue("s3"))

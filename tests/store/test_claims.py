@@ -15,7 +15,7 @@ from compare import PIECES, content
 import s2cube
 from s2cube.errors import StoreError
 from s2cube.store import claims as clock
-from s2cube.store import run
+from s2cube.store import region
 from s2cube.store.claims import Claims
 from s2cube.store.target import LocalTarget, Target, open_target
 
@@ -136,7 +136,7 @@ def test_two_writers_share_the_work(
     store = f"{place}/d.zarr"
     done: list[str] = []
     both = threading.Barrier(2, timeout=60)
-    real = run.store_blocks
+    real = region.store_blocks
 
     def counted(piece: xr.Dataset, job: Any) -> Any:
         done.append(job.region.id)
@@ -144,7 +144,7 @@ def test_two_writers_share_the_work(
             both.wait()  # neither is through before the other has begun
         return real(piece, job)
 
-    monkeypatch.setattr(run, "store_blocks", counted)
+    monkeypatch.setattr(region, "store_blocks", counted)
     reports: list[s2cube.WriteReport] = []
     threads = [
         threading.Thread(target=lambda: reports.append(small.s2.write_daily(store, **how)))
@@ -154,7 +154,7 @@ def test_two_writers_share_the_work(
         thread.start()
     for thread in threads:
         thread.join()
-    monkeypatch.setattr(run, "store_blocks", real)
+    monkeypatch.setattr(region, "store_blocks", real)
     assert len(done) == len(set(done)) == 6
     assert sum(report.written for report in reports) == 6
     assert all(report.written and report.written + report.kept == 6 for report in reports)
@@ -167,7 +167,7 @@ def test_two_writers_share_the_work(
 def test_what_a_dead_run_had_claimed_is_done(small: xr.Dataset, tmp_path: Path) -> None:
     store = tmp_path / "d.zarr"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "store_blocks", lambda *_: (_ for _ in ()).throw(OSError("no more")))
+        patch.setattr(region, "store_blocks", lambda *_: (_ for _ in ()).throw(OSError("no more")))
         with pytest.raises(StoreError):
             small.s2.write_daily(store, **PIECES)
     work = LocalTarget(Path(f"{store}.s2cube"))

@@ -18,14 +18,14 @@ from compare import PIECES, content
 
 import s2cube
 from s2cube.errors import StoreError, StoreMismatchError, UnfinishedStoreError
-from s2cube.store import run
+from s2cube.store import region
 from s2cube.store.layout import shards_in
 from s2cube.store.target import LocalTarget
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, regions: int, error: BaseException) -> None:
     """Let some regions through, then fail as the disk or the machine would."""
-    real, done = run.store_blocks, []
+    real, done = region.store_blocks, []
 
     def fake(*args: Any) -> Any:
         if len(done) >= regions:
@@ -33,7 +33,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, regions: int, error: BaseExcepti
         done.append(1)
         return real(*args)
 
-    monkeypatch.setattr(run, "store_blocks", fake)
+    monkeypatch.setattr(region, "store_blocks", fake)
 
 
 @pytest.mark.parametrize(
@@ -120,14 +120,14 @@ def test_a_store_that_is_replaced_is_kept_until_its_successor_is_finished(
 def test_a_shard_that_vanishes_is_not_taken_for_an_empty_one(
     daily: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = run.store_blocks
+    real = region.store_blocks
 
     def and_lose(piece: xr.Dataset, job: Any) -> Any:
         done = real(piece, job)
         job.ledger.store.delete(shards_in(job.layout, "B08", job.region)[:1])
         return done
 
-    monkeypatch.setattr(run, "store_blocks", and_lose)
+    monkeypatch.setattr(region, "store_blocks", and_lose)
     with pytest.raises(StoreError, match="was written and is gone"):
         daily.s2.write_daily(tmp_path / "d.zarr", **PIECES)
     monkeypatch.undo()

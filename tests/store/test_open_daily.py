@@ -11,7 +11,7 @@ from compare import PIECES, assert_same, content
 import s2cube
 from s2cube.errors import CubeError, StoreError, UnfinishedStoreError
 from s2cube.schema import Provenance
-from s2cube.store import run
+from s2cube.store import region
 from s2cube.store.ledger import BlockStatus
 from s2cube.store.read import opened_from
 
@@ -21,7 +21,7 @@ SECOND = "y0-300_x512-520"
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The second region is written, and then fails: half of it may be there."""
-    real = run.store_blocks
+    real = region.store_blocks
 
     def fake(piece: xr.Dataset, job: Any) -> Any:
         done = real(piece, job)
@@ -29,7 +29,7 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Any:
             raise OSError("the link https://example.com/B04.tif?sig=s3cr3t is down")
         return done
 
-    monkeypatch.setattr(run, "store_blocks", fake)
+    monkeypatch.setattr(region, "store_blocks", fake)
     return monkeypatch
 
 

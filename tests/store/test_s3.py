@@ -18,7 +18,7 @@ from wire import wire_to
 import s2cube
 from s2cube.errors import StoreError, StoreMismatchError, UnfinishedStoreError
 from s2cube.store import claims as clock
-from s2cube.store import run
+from s2cube.store import region
 from s2cube.store import s3 as s3_file
 from s2cube.store.target import open_target
 
@@ -48,7 +48,7 @@ def test_holds_the_same_bytes_as_a_folder(small: xr.Dataset, tmp_path: Path, s3:
 
 def test_resumes_after_a_failure(small: xr.Dataset, s3: str) -> None:
     store = f"{s3}/d.zarr"
-    real, done = run.store_blocks, []
+    real, done = region.store_blocks, []
 
     def fail_second(*args: Any) -> Any:
         done.append(1)
@@ -57,7 +57,7 @@ def test_resumes_after_a_failure(small: xr.Dataset, s3: str) -> None:
         return real(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "store_blocks", fail_second)
+        patch.setattr(region, "store_blocks", fail_second)
         with pytest.raises(StoreError, match="1 of 2 regions of s3://bucket"):
             small.s2.write_daily(store, **PIECES)
     with pytest.raises(UnfinishedStoreError, match="1 of 2 regions are there, 1 failed"):
@@ -76,7 +76,7 @@ def test_replaces_a_store_only_when_its_successor_is_finished(small: xr.Dataset,
     old = objects(store)
     later = small.isel(time=slice(1, None))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run, "store_blocks", lambda *_: (_ for _ in ()).throw(OSError("source gone")))
+        patch.setattr(region, "store_blocks", lambda *_: (_ for _ in ()).throw(OSError("source gone")))
         with pytest.raises(StoreError, match=r"is kept in s3://.*/d\.zarr\.s2cube/replaced"):
             later.s2.write_daily(store, overwrite=True, **PIECES)
     assert objects(f"{store}.s2cube/replaced") == old

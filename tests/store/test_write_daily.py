@@ -13,7 +13,7 @@ from s2cube import schema
 from s2cube.errors import CubeError, StoreError, StoreMismatchError
 from s2cube.kernels.counts import encode
 from s2cube.schema import Provenance, Status
-from s2cube.store import run
+from s2cube.store import region, run
 from s2cube.store.ledger import Ledger
 from s2cube.store.target import open_target
 
@@ -318,7 +318,7 @@ def test_a_region_owns_whole_shards(daily: xr.Dataset, tmp_path: Path) -> None:
     layout = (ledger.attributes() or {})["s2cube"]["layout"]
     job = run.Job(ledger, layout, "token", Region(slice(0, 256), slice(100, 356)))
     with pytest.raises(StoreError, match="two owners of one shard"):
-        run.store_blocks(job.cut(daily), job)
+        region.store_blocks(run.Cut(daily).ship(job)(), job)
 
 
 def test_progress_is_shown_and_can_be_silenced(
@@ -328,4 +328,4 @@ def test_progress_is_shown_and_can_be_silenced(
     assert capsys.readouterr() == ("", "")
     daily.s2.write_daily(tmp_path / "b.zarr", **{**PIECES, "progress": True})
     shown = capsys.readouterr()
-    assert "region 2 of 2" in shown.err
+    assert "2 of 2 regions of 20 days" in shown.err
