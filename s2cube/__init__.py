@@ -8,11 +8,13 @@
 from s2cube import testing
 from s2cube._accessor import S2Accessor
 from s2cube.composites import count, geomedian, median, percentile
+from s2cube.emulate import L2ASpec, fit_l2a, to_l2a
 from s2cube.evaluate import (
     check_masks,
     check_offsets,
     compare_gap_filling,
     evaluate_gap_filling,
+    evaluate_l2a,
     evaluate_masks,
     seam_score,
     summarize_gap_filling,
@@ -62,6 +64,7 @@ __all__ = [
     "DailyBuilder",
     "DailyJob",
     "Explanation",
+    "L2ASpec",
     "PlanetaryComputer",
     "Product",
     "Profile",
@@ -82,11 +85,13 @@ __all__ = [
     "count",
     "estimate_clearsky",
     "evaluate_gap_filling",
+    "evaluate_l2a",
     "evaluate_masks",
     "explain",
     "explain_regions",
     "fill_gaps",
     "fit_gap_filler",
+    "fit_l2a",
     "geomedian",
     "items",
     "mask_agreement",
@@ -110,6 +115,7 @@ __all__ = [
     "search",
     "summarize_gap_filling",
     "testing",
+    "to_l2a",
     "validate",
     "verify",
     "write_cogs",

@@ -7,6 +7,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 import xarray as xr
 
 from s2cube.composites import count, geomedian, median, percentile
+from s2cube.emulate import to_l2a
 from s2cube.evaluate import check_masks, check_offsets, evaluate_gap_filling
 from s2cube.export import write_cogs
 from s2cube.gapfill import fill_gaps
@@ -54,6 +55,7 @@ class S2Accessor:
     # Their **options could be called "cube", says mypy; no method has such an option.
     cloud_mask = _Verb(cloud_mask)  # type: ignore[arg-type]
     mask_clouds = _Verb(mask_clouds)  # type: ignore[arg-type]
+    to_l2a = _Verb(to_l2a)
     percentile = _Verb(percentile)
     median = _Verb(median)
     geomedian = _Verb(geomedian)

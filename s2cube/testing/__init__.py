@@ -1,5 +1,6 @@
 """Believable cubes and stand-in services: for documentation, tests and benchmarks, yours too."""
 
+from s2cube.testing.air import simulate_l1c
 from s2cube.testing.clearsky import ClearSkyStandIn
 from s2cube.testing.clouds import add_clouds
 from s2cube.testing.files import FileServer
@@ -19,5 +20,6 @@ __all__ = [
     "StacApi",
     "add_clouds",
     "simulate_cube",
+    "simulate_l1c",
     "simulate_spectra",
 ]

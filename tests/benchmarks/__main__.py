@@ -116,6 +116,13 @@ def gpu(asked: argparse.Namespace) -> str:
     return told("GPU", bench_gpu, asked)
 
 
+def ground(asked: argparse.Namespace) -> str:
+    """Return the section on level 2A from level 1C."""
+    import bench_l2a
+
+    return told("Level 2A", bench_l2a, asked)
+
+
 def scale(asked: argparse.Namespace) -> str:
     """Return the section on large areas."""
     import bench_scale
@@ -143,6 +150,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], str]] = {
     "Accuracy of filling": accuracy,
     "GPU": gpu,
     "Masks": masks,
+    "Level 2A": ground,
     "Scale": scale,
 }
 
