@@ -27,7 +27,7 @@ LAYERS = [
     {"models"},
     {"blocks"},
     {"kernels"},
-    {"schema"},
+    {"schema", "weights"},
     {"errors"},
 ]
 LEVEL = {room: -row for row, rooms in enumerate(LAYERS) for room in rooms}

@@ -1,17 +1,14 @@
 """The perceptrons in the package: which there are, and what each looks at."""
 
-import hashlib
-import threading
 from functools import cache
-from importlib.resources import files
-from io import BytesIO
 from typing import Final
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from s2cube.errors import CubeError, ReadError
+from s2cube import weights
+from s2cube.errors import CubeError
 from s2cube.kernels.spectral import Layers
 from s2cube.masks.needs import level_of
 from s2cube.schema import Status
@@ -38,7 +35,6 @@ STATES: Final = (
 """What they tell apart, in the order of their output; the one of single looks does not know the last."""
 _CLOUDS: Final = [STATES.index(state) for state in (Status.THIN_CLOUD, Status.CLOUD)]
 _MASKED: Final = [*_CLOUDS, STATES.index(Status.SHADOW)]
-_LOCK: Final = threading.Lock()
 _VISIBLE: Final = ("B02", "B03", "B04", "B08")
 BAND_SETS: Final[dict[str, tuple[tuple[str, ...], ...]]] = {
     "L1C": ((*_VISIBLE, "B11", "B10"), (*_VISIBLE, "B11"), _VISIBLE),
@@ -64,9 +60,7 @@ def pack(layers: dict[tuple[str, str, tuple[str, ...]], Layers]) -> bytes:
         for number, pair in enumerate(stack)
         for part, array in zip(("weights", "bias"), pair, strict=True)
     }
-    out = BytesIO()
-    np.savez(out, allow_pickle=False, **arrays)
-    return out.getvalue()
+    return weights.pack(arrays)
 
 
 def check_threshold(threshold: float) -> float:
@@ -102,26 +96,12 @@ def cloud_of(found: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 @cache
-def _arrays(sha256: str) -> dict[str, NDArray[np.float32]]:
-    data = files("s2cube.masks").joinpath(FILE).read_bytes()
-    if (found := hashlib.sha256(data).hexdigest()) != sha256:
-        raise ReadError(
-            f"s2cube/masks/{FILE} is not the file that the graph was made with (sha256 {found}, not "
-            f"{sha256}): install one version of s2cube-ard on all machines."
-        )
-    # Tasks begin together, and numpy parses each array's header as Python: of two threads doing so at
-    # once, one may fail in CPython 3.11 ("AST constructor recursion depth mismatch").
-    with _LOCK, np.load(BytesIO(data), allow_pickle=False) as arrays:
-        return dict(arrays)
-
-
-@cache
 def layers_of(kind: str, level: str, bands: tuple[str, ...], sha256: str = SHA256) -> Layers:
     """Return the perceptron of single looks (``look``) or of changes (``change``) for some bands.
 
     Read once a process; the file must be the one that `sha256` names.
     """
-    arrays, key = _arrays(sha256), _key(kind, level, bands)
+    arrays, key = weights.read("s2cube.masks", FILE, sha256), _key(kind, level, bands)
     found: list[tuple[NDArray[np.float32], NDArray[np.float32]]] = []
     while f"{key}/{len(found)}/weights" in arrays:
         part = f"{key}/{len(found)}"

@@ -20,6 +20,7 @@ import s2cube.emulate
 from s2cube.emulate import weights
 from s2cube.kernels.atmosphere import MODELLED, NETWORKS, Air, coefficients, gas_terms, inputs, rough
 from s2cube.models.regression import fit_smooth
+from s2cube.weights import pack
 
 __all__ = ["fit", "skies", "tell"]
 
@@ -165,7 +166,7 @@ def main() -> None:
     print(f"{len(held)} skies held out, {usual.sum()} usual; counts, of 5 and 30 % ground:")
     for number, band in enumerate(MODELLED):
         print(band, off[:, number].mean(1).round(1), "usual", off[:, number, usual].mean(1).round(1))
-    content = weights.pack(fit(rows))
+    content = pack(fit(rows))
     path = Path(s2cube.emulate.__file__).with_name(weights.FILE)
     path.write_bytes(content)
     print(f"{path}: {len(content)} bytes, {len(rows)} skies. Put its sha256 into emulate/weights.py:")
