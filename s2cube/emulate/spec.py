@@ -123,7 +123,9 @@ class L2ASpec:
                 )
             lists = {key: _tuples(facts[key]) for key in ("bands", "gain", "shift", "errors")}
             spec = cls(**{**facts, **lists})
-        except (KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        except (
+            KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile
+        ) as error:  # fmt: skip
             raise ReadError(
                 f"{path} is no spec of level 2A (L2ASpec.save writes them): {error}."
             ) from None
