@@ -23,7 +23,8 @@ _LOCK: Final = threading.Lock()
 def pack(weights: dict[str, NDArray[np.float32]]) -> bytes:
     """Return the file that holds the weights."""
     out = BytesIO()
-    np.savez(out, allow_pickle=False, **weights)
+    # NumPy 2.0 would take allow_pickle= for an array; numbers are never pickled.
+    np.savez(out, **weights)  # type: ignore[arg-type]
     return out.getvalue()
 
 

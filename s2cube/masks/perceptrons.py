@@ -65,7 +65,8 @@ def pack(layers: dict[tuple[str, str, tuple[str, ...]], Layers]) -> bytes:
         for part, array in zip(("weights", "bias"), pair, strict=True)
     }
     out = BytesIO()
-    np.savez(out, allow_pickle=False, **arrays)
+    # NumPy 2.0 would take allow_pickle= for an array; numbers are never pickled.
+    np.savez(out, **arrays)  # type: ignore[arg-type]
     return out.getvalue()
 
 

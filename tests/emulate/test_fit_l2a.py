@@ -81,6 +81,8 @@ def test_a_spec_survives_a_file(ground: xr.Dataset, tmp_path: Path) -> None:
     spec.save(tmp_path / "mine.npz")
     back = s2cube.L2ASpec.load(tmp_path / "mine.npz")
     assert back == spec
+    with np.load(tmp_path / "mine.npz", allow_pickle=False) as held:
+        assert set(held.files) == {"facts", "extra", "x", "y"}
     assert (back.sha256, hash(back), back.name) == (spec.sha256, hash(spec), "mine")
     assert (tmp_path / "mine.npz").stat().st_size < 50_000
     assert seen.s2.to_l2a(back)["B04"].equals(seen.s2.to_l2a(spec)["B04"])
