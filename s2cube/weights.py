@@ -21,7 +21,8 @@ _LOCK: Final = threading.Lock()
 def pack(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """Return the file that holds some arrays: ``.npz``, no code."""
     out = BytesIO()
-    np.savez(out, allow_pickle=False, **arrays)
+    # NumPy 2.0 would take allow_pickle= for an array; numbers are never pickled.
+    np.savez(out, **arrays)  # type: ignore[arg-type]
     return out.getvalue()
 
 

@@ -103,15 +103,21 @@ def fit_l2a(
     >>> bool(max(error for _, error in spec.errors) < 5)
     True
     """
-    one, other, names = _pair(l1c, l2a, bands)
-    sky = angles_of(one, angles)
+    every, other, names, dates = _pair(l1c, l2a, bands)
+    one = every.isel(time=dates)
+    # All of these are told by date of l1c, of which only some have a pair.
+    sky = {name: values[dates] for name, values in angles_of(every, angles).items()}
     if (sky["sun_zenith"] > LOWEST_SUN).any():
         raise CubeError(
             f"The sun stands {sky['sun_zenith'].max():.0f}° from above; nothing is learnt beyond "
             f"{LOWEST_SUN:g}°: take another date."
         )
-    height = elevation_of(one, elevation)
-    column = by_step(one, "ozone", OZONE if ozone is None else ozone, 0, 1)
+    height = elevation_of(every, elevation)[dates]
+    column = by_step(every, "ozone", OZONE if ozone is None else ozone, 0, 1)[dates]
+    air = [
+        None if given is None else by_step(every, word, given, 0, high)[dates]
+        for word, given, high in (("aerosol", aerosol, 3), ("water_vapour", water_vapour, 10))
+    ]
     whole = one.sizes["y"] * one.sizes["x"] <= LARGEST
     if slopes and not whole:
         raise CubeError(f"Slopes are learnt of at most {LARGEST} pixels: cut the cubes to your place.")
@@ -125,7 +131,13 @@ def fit_l2a(
             f"Less than {FEWEST} clear pixels of {', '.join(short)} to learn from: take a larger or "
             "clearer scene, or leave the band out (bands=)."
         )
-    haze, wet = _explain(names, toa, boa, clear, sky, column, height, aerosol, water_vapour, one)
+    # A date that shows nothing tells nothing of its air.
+    if not (shown := clear.any((0, 2, 3))).all():
+        toa, boa, clear = toa[:, shown], boa[:, shown], clear[:, shown]
+        sky = {name: values[shown] for name, values in sky.items()}
+        height, column = height[shown], column[shown]
+        air = [None if given is None else given[shown] for given in air]
+    haze, wet = _explain(names, toa, boa, clear, sky, column, height, air)
     found = coefficients(weights.load(), air_of(sky, slice(None), haze, wet, column, height), names)
     lit = None
     if whole and slopes is not False:
@@ -139,13 +151,13 @@ def fit_l2a(
             "time, harmonized?",
             stacklevel=2,
         )
-    day = int(schema.solar_days(one).max())
+    day = int(schema.solar_days(one)[shown].max())
     return L2ASpec(
         bands=tuple(names),
         gain=tuple(gain),
         shift=tuple(shift),
-        aerosol=float(np.mean(haze)),
-        water_vapour=float(np.mean(wet)),
+        aerosol=float(np.average(haze, weights=clear.sum((0, 2, 3)))),
+        water_vapour=float(np.average(wet, weights=clear.sum((0, 2, 3)))),
         ozone=float(column.mean()),
         elevation=float(height.mean()),
         slopes=None if lit is None else lit[0],
@@ -160,8 +172,10 @@ def _kept(cube: xr.Dataset, names: list[str]) -> xr.Dataset:
     return cube[[*names, *(more for more in (schema.SCL, schema.STATUS) if more in cube)]]
 
 
-def _pair(l1c: xr.Dataset, l2a: xr.Dataset, bands: Any) -> tuple[xr.Dataset, xr.Dataset, list[str]]:
-    """Return both cubes on their common days, and their common bands."""
+def _pair(
+    l1c: xr.Dataset, l2a: xr.Dataset, bands: Any
+) -> tuple[xr.Dataset, xr.Dataset, list[str], NDArray[np.intp]]:
+    """Return level 1C, level 2A on their common days, the common bands, and the dates of level 1C."""
     one, other = schema.validate(l1c, level="L1C"), schema.validate(l2a, level="L2A")
     asked = list(MODELLED) if bands is None else schema.band_ids(bands)
     names = [band for band in asked if band in one and band in other]
@@ -181,7 +195,14 @@ def _pair(l1c: xr.Dataset, l2a: xr.Dataset, bands: Any) -> tuple[xr.Dataset, xr.
         raise CubeError(
             f"No day has both levels: level 1C is of {_span(days)}, level 2A of {_span(others)}."
         )
-    return one.isel(time=first), other.isel(time=second), names
+    for cube, own in ((one, days), (other, others)):
+        if twice := [day for day in common if (own == day).sum() > 1]:
+            raise CubeError(
+                f"Level {cube['processing_level'].item()} has two looks of "
+                f"{np.datetime64(int(twice[0]), 'D')}, so it is not clear which belong together: open "
+                "it with groupby='solar_day', or select one."
+            )
+    return one, other.isel(time=second), names, first
 
 
 def _span(days: NDArray[np.integer]) -> str:
@@ -205,21 +226,17 @@ def _explain(
     sky: Angles,
     ozone: Maps,
     height: Maps,
-    aerosol: Any,
-    water: Any,
-    cube: xr.Dataset,
+    given: list[Maps | None],
 ) -> tuple[Maps, Maps]:
     """Return aerosol and water vapour by date: as given, or those that explain the pair best."""
     steps = toa.shape[1]
-    given = [
-        None if one is None else by_step(cube, word, one, low, high)
-        for word, one, low, high in (("aerosol", aerosol, 0, 3), ("water_vapour", water, 0, 10))
-    ]
     found = np.empty((2, steps))
     load = weights.load()
     for step in range(steps):
-        hazes = _AEROSOLS if given[0] is None else given[0][step : step + 1]
-        wets = _WATERS if given[1] is None else given[1][step : step + 1]
+        hazes, wets = (
+            tried if told is None else told[step : step + 1]
+            for tried, told in zip((_AEROSOLS, _WATERS), given, strict=True)
+        )
         haze, wet = (one.ravel() for one in np.meshgrid(hazes, wets, indexing="ij"))
         here = {key: values[step : step + 1] for key, values in sky.items()}
         air = air_of(here, slice(None), haze, wet, ozone[step], height[step])

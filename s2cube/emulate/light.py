@@ -29,6 +29,8 @@ LOWEST_SUN: Final = 75.0
 """Degrees from above, to which the emulator was taught; ESA makes no level 2A of lower suns either."""
 NIGHT: Final = 88.0
 HIGHEST: Final = 4000.0
+WIDEST: Final = 150_000.0
+"""Metres, a tile and some: beyond, the edges see sun and satellite a degree and more elsewhere."""
 OZONE: Final = 0.3
 """atm-cm, where none is given: ±0.1 are worth 1 % in B03 and B04, less elsewhere."""
 
@@ -45,7 +47,7 @@ def by_step(cube: xr.Dataset, name: str, given: Any, low: float, high: float) ->
     """Return what is given of a quantity as one number a date; refuse what cannot be."""
     steps = cube.sizes["time"]
     if isinstance(given, xr.DataArray) and "time" in given.dims and given.ndim == 1:
-        given = given.sel(time=cube["time"]) if "time" in given.coords else given
+        given = _on_dates(cube, name, given) if "time" in given.coords else given
     values = np.asarray(given)
     if values.dtype.kind not in "iuf" or values.ndim > 1 or values.size not in (1, steps):
         got = f"shape {values.shape}" if values.ndim else repr(given)
@@ -59,6 +61,17 @@ def by_step(cube: xr.Dataset, name: str, given: Any, low: float, high: float) ->
             f"{name} lies between {low:g} and {high:g}; got {numbers.min():g} to {numbers.max():g}."
         )
     return numbers
+
+
+def _on_dates(cube: xr.Dataset, name: str, given: xr.DataArray) -> xr.DataArray:
+    try:
+        return given.sel(time=cube["time"])
+    except KeyError:
+        raise CubeError(
+            f"{name} lacks dates of the cube: it has {given.sizes['time']} from "
+            f"{given['time'].values.min()} to {given['time'].values.max()}. Times must be the cube's "
+            "own: given.reindex(time=cube['time'], method='nearest') takes the nearest."
+        ) from None
 
 
 def angles_of(cube: xr.Dataset, given: Mapping[str, Any] | None = None) -> Angles:
@@ -85,11 +98,23 @@ def angles_of(cube: xr.Dataset, given: Mapping[str, Any] | None = None) -> Angle
             found[name] = by_step(cube, name, given[name], low, high)
         elif (told := _told(cube, name)) is not None:
             found[name] = told
+    _warn_if_wide(cube)
     for kind in ("sun", "view"):
         if missing := [name for name in ANGLES if name.startswith(kind) and name not in found]:
             computed = _sun(cube) if kind == "sun" else _view(cube)
             found |= {name: computed[int(name.endswith("azimuth"))] for name in missing}
     return found
+
+
+def _warn_if_wide(cube: xr.Dataset) -> None:
+    grid = schema.geobox_of(cube)
+    side = max(size * count for size, count in zip(schema.pixel_metres(grid), grid.shape, strict=True))
+    if side > WIDEST:
+        warnings.warn(
+            f"The cube is {side / 1000:.0f} km wide, and angles and air are one number a date for all "
+            "of it: do it in parts no larger than a tile.",
+            stacklevel=4,
+        )
 
 
 def _told(cube: xr.Dataset, name: str) -> NDArray[np.float64] | None:
@@ -146,8 +171,8 @@ def elevation_of(cube: xr.Dataset, given: Any) -> NDArray[np.float64]:
     """Return the elevation of each step, metres; sea level, with a warning, where none is given."""
     if given is None:
         warnings.warn(
-            "No elevation is given, so sea level is taken: at 1000 m that makes B01 about 80 counts too "
-            "dark, B04 10. Pass elevation= in metres (0 at the sea).",
+            "No elevation is given, so sea level is taken: at 1000 m that makes B01 about 130 counts "
+            "too dark, B04 20. Pass elevation= in metres (0 at the sea).",
             stacklevel=4,
         )
         given = 0.0

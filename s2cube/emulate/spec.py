@@ -97,7 +97,8 @@ class L2ASpec:
         facts, arrays = self._parts()
         told = json.dumps({"format": FORMAT, **facts, "sha256": self.sha256})
         out = io.BytesIO()
-        np.savez(out, allow_pickle=False, facts=np.array(told), **arrays)
+        # Text and numbers, which are never pickled. NumPy 2.0 would take allow_pickle= for an array.
+        np.savez(out, facts=np.array(told), **arrays)  # type: ignore[arg-type]
         Path(path).write_bytes(out.getvalue())
 
     @classmethod
@@ -123,7 +124,9 @@ class L2ASpec:
                 )
             lists = {key: _tuples(facts[key]) for key in ("bands", "gain", "shift", "errors")}
             spec = cls(**{**facts, **lists})
-        except (KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        except (
+            KeyError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile
+        ) as error:  # fmt: skip
             raise ReadError(
                 f"{path} is no spec of level 2A (L2ASpec.save writes them): {error}."
             ) from None

@@ -38,6 +38,9 @@ FLAGS: Final = {
     3: "sun_low_and_place_high",
     4: "night",
 }
+SCENE: Final = "scene"
+BLURRED: Final = "B09"
+"""The band of water vapour itself."""
 TURNED: Final = 25.0
 """Degrees by which the sun may stand elsewhere than when slopes were learnt."""
 
@@ -63,19 +66,20 @@ def to_l2a(
         What :func:`~s2cube.fit_l2a` learnt from a scene that exists at both levels: *calibrated*, which
         imitates the processor of that scene, and is the most exact where there is one.
         ``"given"``: aerosol and water vapour are given. ``"blind"``: what is not given of the two is
-        estimated, date by date, from dense vegetation and from B09 beside B8A. That reads a sample of
-        the cube, at once; the rest stays lazy.
+        estimated from the scene.
     angles
         Degrees by ``sun_zenith``, ``sun_azimuth``, ``view_zenith``, ``view_azimuth``, one number or one
         a date. What is not given is told by the cube's coordinates of these names or by its items, or is
         computed from time, place and relative orbit.
     aerosol
-        Optical thickness at 550 nm, one number or one a date (``AOT`` of a product, or a forecast).
+        Optical thickness at 550 nm, one number or one a date (``AOT`` of a product, or a forecast). By
+        default that of the spec. ``"scene"`` estimates it date by date from dense dark vegetation.
     water_vapour
-        Column above the ground, g cm⁻² (``WVP``), one number or one a date.
+        Column above the ground, g cm⁻² (``WVP``), one number or one a date. By default that of the spec,
+        with which B09 is of no use on other dates. ``"scene"`` estimates it from B09 beside B8A (B08).
     elevation
-        Mean elevation of the place, metres, to 4,000. By default that of the spec; else sea level, with
-        a warning.
+        Mean elevation of the place, metres, to 4,000, one number or one a date; maps are refused. By
+        default that of the spec; else sea level, with a warning.
     ozone
         Column, atm-cm; by default that of the spec, else 0.3 (300 Dobson units).
     device
@@ -85,15 +89,25 @@ def to_l2a(
     -------
     xarray.Dataset
         The same cube with reflectance of the ground, without B10, ``processing_level`` ``"L2A"``; no
-        ``SCL``. Missing and saturated pixels stay so. ``l2a_flag`` along time tells which dates lie
-        outside the range: there the nearest that was learnt is taken (sun 75° from above, 4,000 m).
-        Dates at night have no values.
+        ``SCL``, and nothing else that was made of level 1C (indices): bands and ``status`` only. Missing
+        and saturated pixels stay so. ``l2a_flag`` along time tells which dates lie outside the range:
+        there the nearest that was learnt is taken (sun 75° from above, 4,000 m). Dates at night have no
+        values. ``l2a_aerosol`` and ``l2a_water_vapour`` along time are what was taken.
 
     Raises
     ------
     CubeError
         The cube is not of level 1C, angles are neither known nor to be computed, ``"given"`` lacks one,
         the spec does not know a band, or its slopes are those of another place.
+
+    Notes
+    -----
+    Only what is estimated from the scene computes something when called: at most 40,000 pixels of each
+    date, on a lattice of the grid, the same however the cube is chunked. To get at them, every chunk of
+    the bands needed (at most seven, and ``status``, of which what is clear is taken) is read once.
+
+    Angles, air and elevation are one number a date for the whole cube, with a warning where that is
+    wider than 150 km.
 
     Examples
     --------
@@ -119,7 +133,9 @@ def to_l2a(
     flags = _flags(sky["sun_zenith"], height)
     held = {**sky, "sun_zenith": np.minimum(sky["sun_zenith"], LOWEST_SUN)}
     low = np.clip(height, 0, HIGHEST)
-    aerosol, water_vapour = _state(cube, method, held, low, aerosol, water_vapour)
+    aerosol, water_vapour, estimated = _state(
+        cube, names, method, held, low, ozone, aerosol, water_vapour
+    )
     found = coefficients(
         weights.load(), air_of(held, slice(None), aerosol, water_vapour, ozone, low), names
     )
@@ -140,16 +156,27 @@ def to_l2a(
         more = [*slope, parts[row].astype(np.float32)[:, None, None]] if slope else []
         data = map_pixels(to_surface, cube[band].data, *steps, *more, dtype=np.float32)
         arrays[band] = cube[band].variable.copy(data=data)
-    made = cube.drop_vars([band for band in schema.bands_of(cube) if band not in names]).assign(arrays)
+    # What else there is, an index or somebody's map, was made of level 1C, and would pass for level 2A.
+    made = cube[[*names, *([STATUS] if STATUS in cube else [])]].assign(arrays)
     if STATUS in cube and (flags == 4).any():
         night = np.where(flags == 4, Status.NO_DATA, 0).astype(np.uint8)[:, None, None]
         data = map_pixels(np.maximum, cube[STATUS].data, night, dtype=np.uint8)
         made[STATUS] = cube[STATUS].variable.copy(data=data)
     attrs = schema.flag_attrs(FLAGS, "range of the estimate of level 2A")
-    made = made.assign_coords({"processing_level": "L2A", FLAG: ("time", flags.astype(np.uint8), attrs)})
+    made = made.assign_coords({
+        "processing_level": "L2A",
+        FLAG: ("time", flags.astype(np.uint8), attrs),
+        "l2a_aerosol": ("time", aerosol, {"long_name": "aerosol optical thickness at 550 nm"}),
+        "l2a_water_vapour": ("time", water_vapour, {"units": "g cm-2", "long_name": "water vapour"}),
+    })  # fmt: skip
     told = {"method": method if spec is None else f"calibrated {spec.sha256[:12]}"}
-    numbers = {"aerosol": aerosol, "water_vapour": water_vapour, "elevation": height, "ozone": ozone}
-    return schema.record(made, "to_l2a", **told, **{k: _words(v) for k, v in numbers.items()})
+    state = {
+        "aerosol": SCENE if estimated[0] else _words(aerosol),
+        "water_vapour": SCENE if estimated[1] else _words(water_vapour),
+        "elevation": _words(height),
+        "ozone": _words(ozone),
+    }
+    return schema.record(made, "to_l2a", **told, **state)
 
 
 def _checked(cube: xr.Dataset, method: object, device: object) -> xr.Dataset:
@@ -175,26 +202,51 @@ def _checked(cube: xr.Dataset, method: object, device: object) -> xr.Dataset:
 
 
 def _state(
-    cube: xr.Dataset, method: str | L2ASpec, sky: Angles, height: NDArray, aerosol: Any, water: Any
-) -> tuple[NDArray, NDArray]:
-    """Return aerosol and water vapour by date: as given, of the spec, or estimated."""
-    if isinstance(method, L2ASpec):
-        aerosol = method.aerosol if aerosol is None else aerosol
-        water = method.water_vapour if water is None else water
-    named = (("aerosol", aerosol), ("water_vapour", water))
-    if method == "given" and (missing := [name for name, one in named if one is None]):
+    cube: xr.Dataset,
+    names: list[str],
+    method: str | L2ASpec,
+    sky: Angles,
+    height: NDArray,
+    ozone: NDArray,
+    aerosol: Any,
+    water: Any,
+) -> tuple[NDArray, NDArray, tuple[bool, bool]]:
+    """Return aerosol and water vapour by date: as given, of the spec, or estimated; and which are."""
+    spec = method if isinstance(method, L2ASpec) else None
+    if spec is not None:
+        if water is None and BLURRED in names and _other_days(cube, spec):
+            warnings.warn(
+                f"{BLURRED} is hardly of use: the water vapour that the spec was learnt from is taken "
+                "for other dates. Pass water_vapour= where you know it, or water_vapour='scene', or "
+                f"leave {BLURRED} out.",
+                stacklevel=3,
+            )
+        aerosol = spec.aerosol if aerosol is None else aerosol
+        water = spec.water_vapour if water is None else water
+    given = {"aerosol": (aerosol, 3), "water_vapour": (water, 10)}
+    if method == "given" and (missing := [name for name, (one, _) in given.items() if one is None]):
         raise CubeError(
             f"'given' needs {' and '.join(missing)}: pass it (of a product: AOT, WVP; of a forecast), "
             "or take method='blind', which estimates it."
         )
-    told = [
-        None if one is None else by_step(cube, word, one, 0, high)
-        for word, one, high in (("aerosol", aerosol, 3), ("water_vapour", water, 10))
-    ]
-    if told[0] is None or told[1] is None:
-        estimated = estimate(cube, sky, height, aerosol=told[0] is None, water=told[1] is None)
-        told = [own if one is None else one for one, own in zip(told, estimated, strict=True)]
-    return told[0], told[1]  # type: ignore[return-value]
+    told = {
+        word: None if one is None or (isinstance(one, str) and one == SCENE)
+        else by_step(cube, word, one, 0, high)
+        for word, (one, high) in given.items()
+    }  # fmt: skip
+    aerosols, waters = told["aerosol"], told["water_vapour"]
+    estimated = (aerosols is None, waters is None)
+    if aerosols is None or waters is None:
+        bands = cube[[*names, *([STATUS] if STATUS in cube else [])]]
+        aerosols, waters = estimate(
+            bands, sky, height, ozone, aerosol=aerosols, water_vapour=waters, spec=spec
+        )
+    return aerosols, waters, estimated
+
+
+def _other_days(cube: xr.Dataset, spec: L2ASpec) -> bool:
+    days = schema.solar_days(cube).astype("datetime64[D]").astype(str)
+    return bool((days != spec.fitted_until).any())
 
 
 def _flags(zenith: NDArray, height: NDArray) -> NDArray[np.int64]:
@@ -224,7 +276,9 @@ def _extra(cube: xr.Dataset, slopes: Slopes) -> NDArray[np.float32]:
         step = abs(own[1] - own[0])
         index = np.rint((asked - own[0]) / (own[1] - own[0])).astype(int)
         inside = (index >= 0) & (index < len(own))
-        if not inside.all() or np.abs(own[index] - asked).max() > 0.05 * step:
+        # Of pixels thrice as large, each has its middle where one of these has it.
+        same = inside.all() and (np.diff(index) == 1).all()
+        if not same or np.abs(own[index] - asked).max() > 0.05 * step:
             raise CubeError(
                 "The spec holds the slopes of another place or grid: fit it there, or fit it with "
                 "slopes=False to use it elsewhere."
@@ -250,7 +304,6 @@ def _parts(slopes: Slopes, rows: list[int], sky: Angles) -> NDArray[np.float64]:
     return counts * np.cos(np.radians(turned))
 
 
-def _words(values: NDArray[np.float64]) -> float | list[float]:
-    """Return numbers for the history: one where all are the same."""
-    short = [round(float(one), 4) for one in values]
-    return short[0] if len(set(short)) == 1 else short
+def _words(values: NDArray[np.float64]) -> float | str:
+    """Return a number for the history, which tells settings, the same for dates that are appended."""
+    return round(float(values[0]), 4) if (values == values[0]).all() else "by date"

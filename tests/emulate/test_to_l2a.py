@@ -173,3 +173,126 @@ def test_other_levels_are_refused(ground: xr.Dataset, seen: xr.Dataset) -> None:
         ground.s2.to_l2a("given", **AIR)
     with pytest.raises(CubeError, match="not known"):
         seen.drop_vars("processing_level").s2.to_l2a("given", **AIR)
+
+
+def drop_told(cube: xr.Dataset) -> xr.Dataset:
+    return cube.drop_vars(["sun_zenith", "sun_azimuth", "view_zenith", "view_azimuth"])
+
+
+def hilly(seen: xr.Dataset, ground: xr.Dataset) -> s2cube.L2ASpec:
+    """What is learnt where a processor has undone the light of hills."""
+    down, across = np.mgrid[:40, :48]
+    hills = (0.3 * np.sin(down / 8) * np.cos(across / 9)).astype(np.float32)
+    made = ground.assign({band: ground[band] / (1 + hills) for band in BANDS})
+    return s2cube.fit_l2a(seen.isel(time=[0]), made.isel(time=[0]), elevation=300, slopes=True)
+
+
+@pytest.mark.parametrize("chunks", [{"time": 1, "y": 40, "x": 48}, {"time": 3, "y": 7, "x": 13}])
+def test_chunks_change_nothing_where_slopes_are_learnt(
+    ground: xr.Dataset, seen: xr.Dataset, chunks: dict[str, int]
+) -> None:
+    spec = hilly(seen, ground)
+    with dask.config.set(scheduler=_refuse):
+        lazy = in_pieces(seen, chunks).s2.to_l2a(spec, water_vapour=2.0)
+    assert_same(lazy, seen.s2.to_l2a(spec, water_vapour=2.0))
+
+
+def test_slopes_are_refused_on_pixels_of_another_size(ground: xr.Dataset, seen: xr.Dataset) -> None:
+    """Of pixels thrice as large, every middle is that of one of the small ones."""
+    spec = hilly(seen, ground)
+    coarse = seen.isel(y=slice(1, None, 3), x=slice(1, None, 3))
+    with pytest.raises(CubeError, match="another place or grid"):
+        coarse.s2.to_l2a(spec, water_vapour=2.0)
+
+
+@pytest.mark.parametrize("aerosol", [0.05, 0.7])
+def test_vapour_is_told_by_the_scene_whatever_the_haze(ground: xr.Dataset, aerosol: float) -> None:
+    """Simulated ground is not as bright in B09 as in B8A; here it is made so."""
+    even = ground.assign(B09=ground["B8A"].copy())
+    wet = np.linspace(0.5, 4.0, ground.sizes["time"])
+    seen = simulate_l1c(even, aerosol=aerosol, water_vapour=wet, elevation=1500)
+    back = seen.s2.to_l2a("given", aerosol=aerosol, water_vapour="scene", elevation=1500)
+    clouded = seen["status"].values.min((1, 2)) > Status.SNOW
+    assert np.allclose(back["l2a_water_vapour"][~clouded], wet[~clouded], rtol=0.03)
+    assert (back["l2a_aerosol"] == aerosol).all()
+    assert float(abs(back["B09"] - even["B09"])[~clouded].mean()) < 0.004
+    assert (
+        back.attrs["history"]
+        .splitlines()[-1]
+        .endswith(f"aerosol={aerosol}, water_vapour='scene', elevation=1500.0, ozone=0.3)")
+    )
+
+
+def test_clouds_tell_nothing_of_the_air(ground: xr.Dataset) -> None:
+    """Haze over half of the place, which a mask knows, does not pass for haze over all of it."""
+    even = ground.isel(time=[0]).assign(B09=ground["B8A"][:1].copy())
+    even["status"][:] = Status.CLEAR
+    one = {**AIR, "aerosol": 0.1, "water_vapour": 1.0}
+    thin, thick = simulate_l1c(even, **one), simulate_l1c(even, **{**AIR, "water_vapour": 5.0})
+    left = xr.DataArray(np.arange(48) < 30, dims="x")
+    mixed = thick.where(left, thin).assign(status=thin["status"])
+    air = {"aerosol": 0.1, "water_vapour": "scene", "elevation": 300}
+    assert float(mixed.s2.to_l2a("given", **air)["l2a_water_vapour"][0]) > 2
+    masked = mixed.assign(status=mixed["status"].where(~left, np.uint8(Status.CLOUD)))
+    masked["status"] = masked["status"].transpose("time", "y", "x").astype(np.uint8)
+    assert float(masked.s2.to_l2a("given", **air)["l2a_water_vapour"][0]) == pytest.approx(1, rel=0.05)
+
+
+def test_many_dates_are_read_in_stretches(
+    ground: xr.Dataset, seen: xr.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from s2cube.emulate import sample
+
+    air = {"elevation": 300, "aerosol": 0.2}
+    whole = seen.s2.to_l2a("blind", **air)["l2a_water_vapour"]
+    monkeypatch.setattr(sample, "DATES", 3)
+    assert [(one.start, one.stop) for one in sample.stretches(seen.isel(time=slice(0, 7)))] == [
+        (0, 3), (3, 6), (6, 7),
+    ]  # fmt: skip
+    pieces = seen.isel(time=slice(0, 7)).chunk(time=2)
+    # Whole chunks, which would be read twice else.
+    assert [(one.start, one.stop) for one in sample.stretches(pieces)] == [(0, 4), (4, 7)]
+    assert np.array_equal(seen.s2.to_l2a("blind", **air)["l2a_water_vapour"], whole)
+
+
+def test_the_history_is_the_same_for_dates_that_are_appended(seen: xr.Dataset) -> None:
+    """A store refuses dates that were made with other settings; each day's haze is none."""
+    air = {
+        **AIR,
+        "aerosol": xr.DataArray(np.linspace(0.1, 0.3, seen.sizes["time"]), seen["time"].coords),
+    }
+    early, late = (
+        seen.isel(time=part).s2.to_l2a("given", **air) for part in (slice(0, 5), slice(5, None))
+    )
+    assert early.attrs["history"] == late.attrs["history"]
+    assert np.allclose(early["l2a_aerosol"], air["aerosol"][:5])
+    with pytest.raises(CubeError, match="lacks dates of the cube"):
+        seen.s2.to_l2a("given", **{**air, "aerosol": air["aerosol"][:5]})
+
+
+def test_indices_of_level_1c_do_not_pass_for_level_2a(seen: xr.Dataset) -> None:
+    more = seen.assign(NDVI=(seen["B08"] - seen["B04"]) / (seen["B08"] + seen["B04"]))
+    assert set(more.s2.to_l2a("given", **AIR).data_vars) == {*BANDS, "status"}
+
+
+def test_a_spec_does_not_make_b09_of_other_dates_in_silence(
+    ground: xr.Dataset, seen: xr.Dataset
+) -> None:
+    spec = s2cube.fit_l2a(seen.isel(time=[0]), ground.isel(time=[0]), elevation=300, slopes=False)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        seen.s2.to_l2a(spec)
+    assert any("B09 is hardly of use" in str(one.message) for one in told)
+    # Its own date, the vapour told, or no B09: nothing to be said.
+    seen.isel(time=[0]).s2.to_l2a(spec)
+    seen.s2.to_l2a(spec, water_vapour=2.0)
+    seen.drop_vars("B09").s2.to_l2a(spec)
+
+
+def test_wide_cubes_are_warned_of(seen: xr.Dataset) -> None:
+    apart = seen.isel(x=slice(0, 2), y=slice(0, 2)).assign_coords(
+        x=seen["x"].values[0] + np.array([0.0, 90_000.0]),
+        y=seen["y"].values[0] - np.array([0.0, 90_000]),
+    )
+    with pytest.warns(UserWarning, match="180 km wide"):
+        apart.s2.to_l2a("given", **AIR)

@@ -57,3 +57,14 @@ def test_what_it_refuses(truth: xr.Dataset) -> None:
         s2cube.evaluate_l2a(truth.isel(time=[0]), truth)
     with pytest.raises(CubeError, match="no band in common"):
         s2cube.evaluate_l2a(truth[["B04"]], truth, bands=["B08"])
+    grid = s2cube.schema.geobox_of(truth)
+    other = type(grid)(grid.shape, grid.transform, "EPSG:32601")
+    elsewhere = truth.assign_coords(spatial_ref=s2cube.schema.spatial_ref(other))
+    with pytest.raises(CubeError, match="another grid"):
+        s2cube.evaluate_l2a(elsewhere, truth)
+    later = truth.isel(time=[0]).assign_coords(time=truth["time"].values[:1] + np.timedelta64(100, "m"))
+    twice = xr.concat([truth.isel(time=[0]), later], "time", data_vars="minimal")
+    with pytest.raises(CubeError, match="two looks of 2021"):
+        s2cube.evaluate_l2a(twice, truth.isel(time=[0]))
+    with pytest.raises(CubeError, match="truth has two looks of 2021"):
+        s2cube.evaluate_l2a(truth, twice)

@@ -61,6 +61,18 @@ def test_what_the_metadata_tell(tmp_path: Path) -> None:
     assert (row["view_zenith"], row["view_azimuth"] % 360) == (4.5, 0.0)
 
 
+def test_angles_of_the_product_serve_its_correction(tmp_path: Path) -> None:
+    """Of level 1C, as opened: nothing is asked for, nor computed from time and place."""
+    cube = open_local(Safe("L1C", bands=("B02", "B04")).write(tmp_path), bands=["blue", "red"])
+    air = {"aerosol": 0.2, "water_vapour": 1.5, "elevation": 100}
+    told = {"sun_zenith": 57.8206, "sun_azimuth": 172.8402, "view_zenith": 4.5, "view_azimuth": 0.0}
+    own, given = cube.s2.to_l2a("given", **air), cube.s2.to_l2a("given", angles=told, **air)
+    np.testing.assert_array_equal(own["B02"], given["B02"])
+    other = cube.s2.to_l2a("given", angles={**told, "sun_zenith": 50.0}, **air)
+    assert abs(other["B02"] - own["B02"]).max() > 0.001
+    assert list(own.data_vars) == ["B02", "B04", "status"]
+
+
 @pytest.mark.parametrize(
     ("baseline", "offset"), [("02.09", None), ("03.01", None), ("04.00", -1000), ("05.11", -1000)]
 )
