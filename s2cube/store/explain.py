@@ -1,5 +1,6 @@
 """``explain_regions``: what writing an area by regions will take, before anything is read."""
 
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -44,7 +45,9 @@ class RegionsPlan:
     objects: int
     """Files, or objects, of the store."""
     worker_bytes: int | None
-    """Peak memory of a worker's arrays; Python and its libraries take 0.3 GB more."""
+    """Peak memory of a worker's arrays. Python and its libraries take 0.3 GB more, and what the system
+    keeps of freed memory comes on top, unless ``MALLOC_TRIM_THRESHOLD_`` is set, as Dask does for the
+    workers that it starts."""
     workers: int
     threads: int
     memory: int | None
@@ -182,13 +185,11 @@ def _metadata(layout: Mapping[str, Any]) -> int:
 
 def _peak(pieces: list[Explanation], layout: Mapping[str, Any], threads: int) -> int | None:
     """Return what computing and encoding a region takes at most."""
-    told = [piece.worker_bytes for piece in pieces]
-    known = [size for size in told if size is not None]
-    if not known or len(known) < len(told):
+    if not pieces or any(piece.task_bytes is None for piece in pieces):
         return None
-    largest = max(
-        np.prod(shard_of(layout, name), dtype=np.int64) * np.dtype(encoding_of(name).dtype).itemsize
+    # A thread computes, or writes: a shard as it is computed, and as it is encoded.
+    shard = 2 * max(
+        math.prod(shard_of(layout, name)) * np.dtype(encoding_of(name).dtype).itemsize
         for name in layout["variables"]
     )
-    # A shard as it is computed, and as it is encoded.
-    return max(known) + threads * 2 * int(largest)
+    return max(threads * max(piece.task_bytes or 0, shard) + piece.held_bytes for piece in pieces)

@@ -127,7 +127,11 @@ def scale(asked: argparse.Namespace) -> str:
     """Return the section on large areas."""
     import bench_scale
 
-    return told("Scale", bench_scale, asked)
+    text = told("Scale", bench_scale, asked)
+    if asked.write:
+        bench_scale.draw(asked.write.parent / "images" / "scale.png")
+        text += "\n\n![Overhead a region against the number of regions](images/scale.png)"
+    return f"{text}\n\n{bench_scale.CLOSING}"
 
 
 def told(title: str, section: ModuleType, asked: argparse.Namespace) -> str:

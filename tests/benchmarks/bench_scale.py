@@ -1,31 +1,60 @@
-"""What a region costs beside its pixels, from a hundred regions to ten thousand; and areas on paper."""
+"""Large areas: what a region costs beside its pixels, what it holds in memory, what writing takes."""
 
+import filecmp
+import json
+import os
+import random
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
+from distributed import Client, LocalCluster
+from distributed.diagnostics.plugin import SchedulerPlugin
 from odc.geo.geobox import GeoBox
+from scale_rates import rate, shares
 
 import s2cube
 from s2cube import schema
 from s2cube.job.area import mgrs_bounds
 
-INTRO = """Made on {date}, on {machine}. *Overhead*: milliseconds a region from the call to
-the report. *Empty*: the builder says that there is nothing, so that all is planning, scheduling,
-claiming, marking and publishing, on this process and on a cluster of two workers on the same machine.
-*One day*: 256 × 256 px of one day, so that all is Dask's graph inside of the region, encoding and
-bringing to disk. *On paper*: what `explain_regions` tells of areas at 10 m, four bands of 2023, regions
-of 1024 px, workers of four threads, with a look every five days."""
-PEERS = ()
-COUNTS = (100, 1_000, 10_000)
-FULL = 1_000
-"""Regions that hold something take minutes where there are more."""
+INTRO = """Made on {date}, on {machine}, with {versions}.
+
+*Overhead*: milliseconds a region from the call to the report. *Empty*: the builder says that there is
+nothing, so that all is planning, scheduling, claiming, marking and publishing, on the threads of this
+process and on a cluster of two workers on the same machine. *One day*: 256 × 256 px of one day, so that
+all is Dask's graph inside of the region, encoding and bringing to disk. *Tasks*: how many the scheduler
+saw, by its own record, for each region.
+
+*Memory*: one region of four bands and a quarter of a year, looks every five days, in a process of its
+own with two threads. *Planned* is what `explain_regions` says, *measured* the peak of the process above
+what Python and its libraries took before. Both with `MALLOC_TRIM_THRESHOLD_=65536`, which Dask sets for
+the workers that it starts: freed memory goes back at once. *As it is* is measured without.
+
+*Rate*: shards of one quarter, two bands, provenance and age, which lie in memory, written by
+`write_daily` and by plain Zarr with the same shards, codecs and threads (`dask.array.store`). *Share*:
+what writing the result (encoding, compressing, bringing to disk) takes of a whole region of one
+quarter, looks being free.
+
+*On paper*: what `explain_regions` tells of areas at 10 m, four bands of 2023, regions of 1024 px,
+workers of four threads, a look every five days."""
+CLOSING = """TO BE WRITTEN"""
+PEERS = ("dask", "distributed", "zarr")
+COUNTS = (100, 1_000, 3_000, 10_000)
+MOST = {"cluster": 3_000, "full": 1_000}
+"""Beyond it takes many minutes."""
 SIDE = 256
+RESTLESS = 300
+"""Regions of the run whose workers die."""
+TRIMMED = {"MALLOC_TRIM_THRESHOLD_": "65536"}
+PLACE: dict[str, Any] = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
 Table = tuple[str, list[str], list[list[str]]]
 
 
@@ -81,40 +110,160 @@ class Daily:
         return clear.s2.fill_gaps(self.method, dates=dates)
 
 
-def tables(_: Path | None, tell: Callable[[str], None]) -> list[Table]:
-    """Return both tables."""
-    return [("Overhead a region", *overhead()), ("On paper", *paper())]
+@dataclass(frozen=True)
+class Restless(Tiny):
+    """Sources that take their time, on workers that die of some regions when these are first built."""
+
+    notes: str = ""
+    """Folder where deaths are noted, so that each is died once; empty: nobody dies."""
+
+    def __call__(self, geobox: GeoBox, dates: pd.DatetimeIndex) -> xr.Dataset | None:
+        place = f"{geobox.transform.c:.0f}-{geobox.transform.f:.0f}"
+        chance = random.Random(place)
+        time.sleep(chance.uniform(0, 0.1))
+        if self.notes and geobox.shape[0] == SIDE and chance.random() < 0.03:
+            note = Path(self.notes) / place
+            if not note.exists():
+                note.touch()
+                os._exit(1)
+        return super().__call__(geobox, dates)
+
+
+class Seen(SchedulerPlugin):
+    """Which tasks a scheduler has seen."""
+
+    name = "seen"
+
+    def __init__(self) -> None:
+        self.keys: set[str] = set()
+
+    def transition(self, key: Any, *_: Any, **__: Any) -> None:
+        """Note a task."""
+        self.keys.add(str(key))
+
+
+def tables(_: Path | None, tell: Callable[[str], None]) -> Iterator[Table]:
+    """Yield all tables."""
+    yield "Overhead a region, ms", *overhead()
+    yield "Sources with latency, workers that die", *restless()
+    yield "Memory of one region", *memory()
+    yield "Rate of writing", *rate()
+    yield "Share of writing", *shares()
+    yield "On paper", *paper()
+
+
+POINTS: dict[str, dict[int, float]] = {}
+"""Overheads, for the figure."""
 
 
 def overhead() -> tuple[list[str], list[list[str]]]:
     """Return milliseconds a region, by number of regions."""
-    from distributed import Client, LocalCluster
-
     rows = []
     for count in COUNTS:
-        here = milliseconds(count, empty=True)
-        place = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}
-        with LocalCluster(n_workers=2, threads_per_worker=1, **place) as cluster, Client(cluster):
-            there = milliseconds(count, empty=True)
-        full = f"{milliseconds(count, empty=False):.0f}" if count <= FULL else "-"
-        rows.append([f"{count:,}", f"{here:.1f}", f"{there:.1f}", full])
-    return ["Regions", "empty, here", "empty, cluster", "one day, here"], rows
+        found, tasks = {"empty, threads": milliseconds(count, Tiny(True))}, "-"
+        if count <= MOST["cluster"]:
+            with (
+                LocalCluster(n_workers=2, threads_per_worker=1, **PLACE) as cluster,
+                Client(cluster) as client,
+            ):
+                client.register_plugin(Seen())
+                found["empty, cluster"] = milliseconds(count, Tiny(True))
+                tasks = f"{seen(client) / count:g}"
+        if count <= MOST["full"]:
+            found["one day, threads"] = milliseconds(count, Tiny(False))
+        for name, value in found.items():
+            POINTS.setdefault(name, {})[count] = value
+        told = [f"{value:.1f}" for value in found.values()]
+        rows.append([f"{count:,}", *told, *["-"] * (3 - len(told)), tasks])
+    return ["regions", "empty, threads", "empty, cluster", "one day, threads", "tasks a region"], rows
 
 
-def milliseconds(count: int, *, empty: bool) -> float:
+def seen(client: Client) -> int:
+    """Return how many tasks the scheduler has seen."""
+    count: int = client.run_on_scheduler(lambda dask_scheduler: len(dask_scheduler.plugins["seen"].keys))
+    return count
+
+
+def milliseconds(count: int, builder: Tiny) -> float:
     """Return what a region costs of a square of so many."""
-    rows = next(n for n in range(int(count**0.5), 0, -1) if count % n == 0)
-    edges = (300_000, 0, 300_000 + count // rows * SIDE * 10, rows * SIDE * 10)
-    geobox = GeoBox.from_bbox(edges, "EPSG:32632", resolution=10)
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        report = s2cube.write_daily_regions(
-            Tiny(empty), Path(folder) / "d.zarr", geobox=geobox, dates=["2023-01-01"], region_size=SIDE,
-            halo=0, progress=False,
-        )  # fmt: skip
+        report = written(builder, Path(folder) / "d.zarr", count)
         taken = time.perf_counter() - began
     assert report.written == count
     return taken / count * 1000
+
+
+def written(builder: Tiny, store: Path, count: int) -> s2cube.WriteReport:
+    """Write one day of an area of so many regions."""
+    rows = next(n for n in range(int(count**0.5), 0, -1) if count % n == 0)
+    edges = (300_000, 0, 300_000 + count // rows * SIDE * 10, rows * SIDE * 10)
+    geobox = GeoBox.from_bbox(edges, "EPSG:32632", resolution=10)
+    return s2cube.write_daily_regions(
+        builder, store, geobox=geobox, dates=["2023-01-01"], region_size=SIDE, halo=0, progress=False
+    )
+
+
+def restless() -> tuple[list[str], list[list[str]]]:
+    """Return what became of a run whose workers die, beside one that nobody disturbs."""
+    with tempfile.TemporaryDirectory() as folder:
+        calm, disturbed, notes = (Path(folder) / name for name in ("calm.zarr", "d.zarr", "notes"))
+        notes.mkdir()
+        written(Restless(False), calm, RESTLESS)
+        with (
+            LocalCluster(n_workers=2, threads_per_worker=1, **PLACE) as cluster,
+            Client(cluster) as client,
+        ):
+            client.register_plugin(Seen())
+            report = written(Restless(False, str(notes)), disturbed, RESTLESS)
+            tasks = seen(client)
+        deaths = len(list(notes.iterdir()))
+        differing = "none" if same(calm, disturbed) else "some"
+        ok = s2cube.verify(disturbed, progress=False).ok
+    row = [
+        f"{RESTLESS}",
+        f"{deaths}",
+        f"{tasks}",
+        f"{len(report.failed)}",
+        differing,
+        "ok" if ok else "damaged",
+    ]
+    return ["regions", "deaths", "tasks seen", "failed", "files that differ", "verify"], [row]
+
+
+def same(one: Path, two: Path) -> bool:
+    """Return whether two folders hold the same files, byte for byte."""
+    files = {path.relative_to(one) for path in one.rglob("*") if path.is_file()}
+    others = {path.relative_to(two) for path in two.rglob("*") if path.is_file()}
+    return files == others and all(filecmp.cmp(one / file, two / file, shallow=False) for file in files)
+
+
+def memory() -> tuple[list[str], list[list[str]]]:
+    """Return memory of one region, planned and measured."""
+    from dask.utils import format_bytes
+
+    rows = []
+    for method in ("linear", "similar"):
+        for side in (512, 1024):
+            trimmed = region(method, side, TRIMMED)
+            # Where it takes minutes, once is enough.
+            plain = region(method, side, {}) if method == "linear" else None
+            told = [trimmed["plan"], trimmed["arrays"], plain and plain["arrays"], trimmed["python"]]
+            sizes = [format_bytes(int(size)) if size else "-" for size in told]
+            share = f"{trimmed['arrays'] / trimmed['plan']:.0%}"
+            rows.append([f"`{method}`", f"{side} px", *sizes[:2], share, *sizes[2:]])
+    return ["method", "region", "planned", "measured", "of the plan", "as it is", "Python"], rows
+
+
+def region(method: str, side: int, environment: dict[str, str], threads: int = 2) -> dict[str, float]:
+    """Return what a process says that writes one region."""
+    script = Path(__file__).with_name("one_region.py")
+    told = subprocess.run(
+        [sys.executable, "-W", "ignore", str(script), method, str(side), str(threads)],
+        env=os.environ | environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found: dict[str, float] = json.loads(told.stdout.splitlines()[-1])
+    return found
 
 
 AREAS = {
@@ -148,3 +297,23 @@ def _planned(crs: str, *edges: float) -> Iterator[str]:
     yield format_bytes(plan.written_bytes)
     yield f"{plan.objects:,}"
     yield format_bytes(plan.worker_bytes or 0)
+
+
+def draw(path: Path) -> None:
+    """Draw what has been measured of overheads."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(7, 3.6), layout="constrained")
+    for (name, points), colour in zip(POINTS.items(), ("#1b6e53", "#b4552d", "#8a7fb0"), strict=True):
+        axis.plot(list(points), list(points.values()), "o-", color=colour, label=name)
+    axis.set_xscale("log")
+    axis.set(xlabel="regions", ylabel="overhead a region, ms", ylim=(0, None))
+    axis.set_xticks(COUNTS, [f"{count:,}" for count in COUNTS])
+    axis.minorticks_off()
+    axis.legend(frameon=False)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130)
+    plt.close(figure)

@@ -131,21 +131,47 @@ def test_geometry_of_a_file(tmp_path: Path) -> None:
     assert edges.right >= 15.1
 
 
-@pytest.mark.parametrize(
-    ("tile", "crs", "left", "top"),
-    [
-        ("33UUP", "EPSG:32633", 300_000, 5_400_000),
-        ("33UVP", "EPSG:32633", 399_960, 5_400_000),
-        ("32TPS", "EPSG:32632", 600_000, 5_200_020),
-        ("T34TEQ", "EPSG:32634", 499_980, 5_000_040),
-        ("31UFT", "EPSG:32631", 600_000, 5_800_020),
-        ("19HCC", "EPSG:32719", 300_000, 6_300_040),
-        ("56HLH", "EPSG:32756", 300_000, 6_300_040),
-    ],
-)
-def test_tiles(tile: str, crs: str, left: int, top: int) -> None:
-    """Corners on multiples of 60 m, counted from the equator; not held against real metadata yet."""
-    found = mgrs_bounds(tile)
-    assert found[:2] == (crs, left)
-    assert found[4] == top
-    assert found[4] - found[2] == found[3] - found[1] == 109_800
+TILES = {
+    # What providers' own items say: zones of all three sets of columns, both hemispheres, all bands from
+    # 72 degrees south to 82 north, both sides of the equator, and the antimeridian.
+    "01CCV": (32701, 300_000, 2_000_020),
+    "01KAB": (32701, 99_960, 8_200_000),
+    "01LAC": (32701, 99_960, 8_300_020),
+    "01VCG": (32601, 300_000, 6_700_020),
+    "01WCP": (32601, 300_000, 7_400_040),
+    "01WCS": (32601, 300_000, 7_700_040),
+    "06VVN": (32606, 399_960, 6_800_040),
+    "07HFE": (32707, 600_000, 6_500_020),
+    "10SDG": (32610, 399_960, 4_200_000),
+    "14TQL": (32614, 699_960, 4_600_020),
+    "15TTF": (32615, 199_980, 4_600_020),
+    "17SPR": (32617, 600_000, 3_600_000),
+    "22HBD": (32722, 199_980, 5_900_020),
+    "24XWR": (32624, 499_980, 9_100_020),
+    "27VWK": (32627, 499_980, 7_000_020),
+    "28QCH": (32628, 300_000, 2_300_040),
+    "31QGB": (32631, 699_960, 2_200_020),
+    "31TCJ": (32631, 300_000, 4_900_020),
+    "32TPS": (32632, 600_000, 5_200_020),
+    "33XWJ": (32633, 499_980, 8_900_040),
+    "34LBP": (32734, 199_980, 8_900_020),
+    "34VEL": (32634, 499_980, 6_600_000),
+    "35LND": (32735, 499_980, 8_400_040),
+    "35LNL": (32735, 499_980, 9_100_000),
+    "35MNM": (32735, 499_980, 9_200_020),
+    "37MGP": (32737, 699_960, 9_400_000),
+    "42TUM": (32642, 300_000, 4_700_040),
+    "46RER": (32646, 499_980, 3_100_020),
+    "46XES": (32646, 499_980, 9_200_040),
+    "47XMJ": (32647, 399_960, 8_900_040),
+    "49SBB": (32649, 199_980, 4_200_000),
+    "60CWS": (32760, 499_980, 1_200_040),
+}
+
+
+@pytest.mark.parametrize("tile", TILES)
+def test_tiles(tile: str) -> None:
+    """The grid of a tile is the one that its files have."""
+    zone, left, top = TILES[tile]
+    corners = (left, top - 109_800, left + 109_800, top)
+    assert mgrs_bounds(tile) == mgrs_bounds(f"T{tile}") == (f"EPSG:{zone}", *corners)
