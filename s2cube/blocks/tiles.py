@@ -1,5 +1,6 @@
 """Maps over windows that lie at fixed pixels of the grid, for kernels that estimate what they need."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise, product
@@ -102,8 +103,8 @@ def map_tiles(
     -----
     One task a tile, after the series have been joined in blocks of about 256 px, and one a result to
     take it. Peak memory of the first is that of the windows, of the results, and `work`; of the second,
-    that of all results of a tile and of one more. Beside it the worker holds all dates of one chunk of
-    the source. Blocks of joined series take its place, not more: pieces go as they are joined.
+    that of all results of a tile and of one more. Beside it the worker holds the blocks that a window
+    touches, or all dates of one chunk of the source, out of which these are cut, whichever is more.
     """
     tiles = [
         _tiles(size, first, side, halo) for size, first in zip(arrays[0].shape[1:], origin, strict=True)
@@ -177,7 +178,7 @@ def _lazy(
     cuts = [
         [_cuts(sizes, tile.window) for tile in axis] for sizes, axis in zip(space, tiles, strict=True)
     ]
-    peaks = _peaks(lazy, tiles, length, dtypes, work)
+    peaks = _peaks(lazy, whole, tiles, cuts, length, dtypes, work)
     # Half a tile beyond is a tile of its own, so that those within are as in any other part.
     far = max(halo, -(-side // 2))
     task, take = Sized(_run_cut, peaks[0], Reach(far, far, side)), Sized(_take, peaks[1])
@@ -223,7 +224,9 @@ def _cuts(sizes: Sequence[int], window: slice) -> list[_Cut]:
 
 def _peaks(
     lazy: Sequence[Any],
+    whole: Sequence[Any],
     tiles: Sequence[Sequence[_Tile]],
+    cuts: Sequence[Sequence[Sequence[_Cut]]],
     length: int,
     dtypes: Sequence[DTypeLike],
     work: int,
@@ -234,9 +237,13 @@ def _peaks(
     )
     look = sum(array.dtype.itemsize * array.shape[0] for array in lazy)
     value = sum(np.dtype(dtype).itemsize for dtype in dtypes) * length
-    held = {
-        array.name: largest_block((array.shape[:1], *array.chunks[1:]), array.dtype) for array in lazy
-    }
+    touched = math.prod(max(map(len, axis)) for axis in cuts)
+    held: dict[str, int] = {}
+    for array, joined in zip(lazy, whole, strict=True):
+        # Pieces of the source go as they are joined: one or the other.
+        chunk = largest_block((array.shape[:1], *array.chunks[1:]), array.dtype)
+        blocks = touched * largest_block(joined.chunks, joined.dtype)
+        held |= {array.name: chunk} if chunk >= blocks else {joined.name: blocks}
     largest = max(np.dtype(dtype).itemsize for dtype in dtypes) * length * kept
     return (
         Peak("map_tiles", 0, value * kept, (look + work) * seen + OBJECTS, held),

@@ -71,7 +71,8 @@ class RegionsPlan:
 
         yield "regions", f"{self.regions:,} of {self.days} days, one task each"
         yield "tasks", f"at most {self.region_tasks:,} inside of a region"
-        yield "to read", f"about {size(self.read_bytes)}, not compressed"
+        known = self.read_bytes is not None
+        yield "to read", f"about {size(self.read_bytes)}, not compressed" if known else "unknown"
         yield "requests", "unknown" if self.requests is None else f"about {self.requests:,}"
         yield "to write", f"{size(self.written_bytes)} before compression, {self.objects:,} objects"
         yield "memory", f"{size(self.worker_bytes)} a worker ({self.workers} x {self.threads} threads)"

@@ -1,5 +1,6 @@
 """Large areas: what a region costs beside its pixels, what it holds in memory, what writing takes."""
 
+import contextlib
 import filecmp
 import json
 import os
@@ -23,6 +24,7 @@ from scale_rates import rate, shares
 
 import s2cube
 from s2cube import schema
+from s2cube.errors import StoreError
 from s2cube.job.area import mgrs_bounds
 
 INTRO = """Made on {date}, on {machine}, with {versions}.
@@ -117,11 +119,15 @@ class Restless(Tiny):
     notes: str = ""
     """Folder where deaths are noted, so that each is died once; empty: nobody dies."""
 
+    def __dask_tokenize__(self) -> str:
+        # Dying makes no other store.
+        return "restless"
+
     def __call__(self, geobox: GeoBox, dates: pd.DatetimeIndex) -> xr.Dataset | None:
         place = f"{geobox.transform.c:.0f}-{geobox.transform.f:.0f}"
         chance = random.Random(place)
         time.sleep(chance.uniform(0, 0.1))
-        if self.notes and geobox.shape[0] == SIDE and chance.random() < 0.03:
+        if self.notes and geobox.shape[0] == SIDE and chance.random() < 0.02:
             note = Path(self.notes) / place
             if not note.exists():
                 note.touch()
@@ -206,29 +212,30 @@ def written(builder: Tiny, store: Path, count: int) -> s2cube.WriteReport:
 
 def restless() -> tuple[list[str], list[list[str]]]:
     """Return what became of a run whose workers die, beside one that nobody disturbs."""
+    deaths: list[int] = []
+    tasks = runs = 0
     with tempfile.TemporaryDirectory() as folder:
         calm, disturbed, notes = (Path(folder) / name for name in ("calm.zarr", "d.zarr", "notes"))
         notes.mkdir()
         written(Restless(False), calm, RESTLESS)
-        with (
-            LocalCluster(n_workers=2, threads_per_worker=1, **PLACE) as cluster,
-            Client(cluster) as client,
-        ):
-            client.register_plugin(Seen())
-            report = written(Restless(False, str(notes)), disturbed, RESTLESS)
-            tasks = seen(client)
-        deaths = len(list(notes.iterdir()))
+        report = None
+        while report is None and runs < 10:
+            runs += 1
+            with (
+                LocalCluster(n_workers=2, threads_per_worker=1, **PLACE) as cluster,
+                Client(cluster) as client,
+            ):
+                client.register_plugin(Seen())
+                # Dask starts workers again, not always in time: then the same call does the rest.
+                with contextlib.suppress(StoreError):
+                    report = written(Restless(False, str(notes)), disturbed, RESTLESS)
+                tasks += seen(client)
+            deaths.append(len(list(notes.iterdir())))
         differing = "none" if same(calm, disturbed) else "some"
-        ok = s2cube.verify(disturbed, progress=False).ok
-    row = [
-        f"{RESTLESS}",
-        f"{deaths}",
-        f"{tasks}",
-        f"{len(report.failed)}",
-        differing,
-        "ok" if ok else "damaged",
-    ]
-    return ["regions", "deaths", "tasks seen", "failed", "files that differ", "verify"], [row]
+        found = s2cube.verify(disturbed, progress=False)
+    row = [RESTLESS, deaths[-1], runs, tasks, differing, "sound" if found.ok else "damaged"]
+    head = ["regions", "deaths", "calls", "tasks seen", "files that differ", "verify"]
+    return head, [[str(cell) for cell in row]]
 
 
 def same(one: Path, two: Path) -> bool:
