@@ -86,7 +86,8 @@ def test_the_series_is_gap_free_and_true_to_the_looks(output: Path, raw: dict[in
 def test_it_leaves_what_it_promises_and_resumes(
     output: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    names = {"archive", "daily.zarr", "before-after.png", "series.png", "summary.json"}
+    pictures = {"before-after.png", "series.png", "report.html"}
+    names = {"archive", "daily.zarr", "daily.zarr.item.json", "summary.json"} | pictures
     assert {path.name for path in output.iterdir()} == names
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*")}
 
