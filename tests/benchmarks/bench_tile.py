@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ SCL = {s2cube.schema.Status.CLOUD: 9, s2cube.schema.Status.THIN_CLOUD: 10, s2cub
 PARTS: tuple[tuple[str, int, str], ...] = (
     ("linear", 3, "all days"),
     ("similar", 1, "all days"),
-    ("linear", 11, "one month"),
+    ("linear", 11, "ten days"),
 )
 """Method, regions along each side, days."""
 VRT = """<VRTDataset rasterXSize="{size}" rasterYSize="{size}">
@@ -192,16 +193,14 @@ class Found:
     planned: int
     measured: int
     """Bytes of memory of one worker."""
-    empty: int
-    """Pixels and days without a value."""
 
 
 def written(items: Path, store: Path, method: str, side: int, days: str) -> Found:
     """Write a part of the tile, and return what it took."""
     edge = min(SIDE * TIMES, side * REGION - (-SIDE * TIMES) % REGION)
     geobox = GeoBox.from_bbox(_edges(edge, edge), CRS, resolution=10)
-    dates = DATES if days == "all days" else DATES[150:180]
-    builder = s2cube.DailyBuilder(str(items), BANDS, fill={"method": method})
+    dates, margin = (DATES, 60) if days == "all days" else (DATES[150:160], 10)
+    builder = s2cube.DailyBuilder(str(items), BANDS, fill={"method": method}, margin=margin)
     how: dict[str, Any] = {"geobox": geobox, "dates": dates, "region_size": REGION}
     target = store.with_name(f"{method}-{side}.zarr")
     plan = s2cube.explain_regions(builder, target, workers=2, threads=1, **how)
@@ -210,7 +209,7 @@ def written(items: Path, store: Path, method: str, side: int, days: str) -> Foun
         Client(cluster) as client,
     ):
         client.register_plugin(Seen())
-        client.run(_libraries)
+        client.run(_warm, builder)
         before = client.run(_taken)
         began = time.perf_counter()
         report = s2cube.write_daily_regions(builder, target, progress=False, **how)
@@ -221,20 +220,22 @@ def written(items: Path, store: Path, method: str, side: int, days: str) -> Foun
     more = [tuple(b - a for a, b in zip(before[w], after[w], strict=True)) for w in before]
     checked = s2cube.verify(target, progress=False)
     assert checked.ok
+    shutil.rmtree(target)
     assert plan.worker_bytes is not None
     return Found(
         method, len(dates), report.written, edge * edge, tasks,
         cpu=sum(taken[0] for taken in more), wall=wall, read=int(sum(taken[1] for taken in more)),
         written=checked.size, planned=plan.worker_bytes, measured=int(max(taken[2] for taken in more)),
-        empty=report.counts.get("missing", 0),
     )  # fmt: skip
 
 
-def _libraries() -> None:
-    """Load what a region uses, so that it is not counted as its memory."""
-    import odc.stac  # noqa: F401
-    import rasterio  # noqa: F401
-    import zarr  # noqa: F401
+def _warm(builder: s2cube.DailyBuilder) -> None:
+    """Use once what a region uses, so that libraries are not counted as its memory."""
+    little = GeoBox.from_bbox(_edges(64, 64), CRS, resolution=10)
+    with tempfile.TemporaryDirectory() as folder:
+        cube = builder(little, DATES[:20])
+        assert cube is not None
+        s2cube.write_daily(cube.compute(scheduler="sync"), Path(folder) / "little.zarr", progress=False)
 
 
 def _taken() -> tuple[float, float, float]:
