@@ -9,16 +9,11 @@ import xarray as xr
 
 from s2cube.errors import StoreError, StoreMismatchError
 from s2cube.plan import Region
-from s2cube.store.append_plan import ADDED, refuse_appending
-from s2cube.store.claims import Claims
-from s2cube.store.item import put_item
+from s2cube.store.appending.plan import ADDED, refuse_appending
 from s2cube.store.layout import ATTRIBUTE, files_of, regions_in, skeleton, token_of
-from s2cube.store.ledger import Ledger, Mark
-from s2cube.store.progress import Progress
-from s2cube.store.region import Job
+from s2cube.store.ledger import Claims, Ledger, Mark, put_item
 from s2cube.store.report import WriteReport
-from s2cube.store.run import Source
-from s2cube.store.work import as_store_errors, work_through
+from s2cube.store.run import Job, Progress, Source, as_store_errors, work_through
 
 __all__ = ["Order", "carry_out"]
 

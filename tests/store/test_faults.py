@@ -18,8 +18,8 @@ from compare import PIECES, content
 
 import s2cube
 from s2cube.errors import StoreError, StoreMismatchError, UnfinishedStoreError
-from s2cube.store import region
 from s2cube.store.layout import shards_in
+from s2cube.store.run import region
 from s2cube.store.target import LocalTarget
 
 

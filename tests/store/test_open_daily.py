@@ -11,9 +11,9 @@ from compare import PIECES, assert_same, content
 import s2cube
 from s2cube.errors import CubeError, StoreError, UnfinishedStoreError
 from s2cube.schema import Provenance
-from s2cube.store import region
 from s2cube.store.ledger import BlockStatus
 from s2cube.store.read import opened_from
+from s2cube.store.run import region
 
 SECOND = "y0-300_x512-520"
 

@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from s2cube.errors import StoreError
-from s2cube.store.claims import Claims
-from s2cube.store.ledger import Ledger, Mark
-from s2cube.store.progress import Progress
-from s2cube.store.region import Job, version
-from s2cube.store.run import Source, run
+from s2cube.store.ledger import Claims, Ledger, Mark
+from s2cube.store.run.progress import Progress
+from s2cube.store.run.region import Job, version
+from s2cube.store.run.workers import Source, run
 
 __all__ = ["Done", "as_store_errors", "work_through"]
 
