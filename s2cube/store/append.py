@@ -35,7 +35,7 @@ from s2cube.store.layout import ATTRIBUTE, files_of, regions_in
 from s2cube.store.ledger import APPEND, Claims, Ledger, Mark
 from s2cube.store.read import known_store, opened_from
 from s2cube.store.report import WriteReport
-from s2cube.store.run import Cut, Progress, as_store_errors, work_through
+from s2cube.store.run import Cut, Progress, as_store_errors, failure_of, work_through
 from s2cube.store.target import ROOT
 from s2cube.store.write import check_filled, items_of
 
@@ -141,7 +141,12 @@ def append_daily(
             made = work_through(Cut(added), jobs, claims, shown=shown)
         marks |= made.marks
         if failed := {name: mark for name, mark in marks.items() if not mark.there}:
-            raise _failure(ledger, marks, failed, made.errors)
+            state = "is as it was before" if ledger.published else "stays closed, as it is being revised"
+            told = (
+                f"{len(failed)} of {len(marks)} regions of {ledger.store.name} could not be appended "
+                f"to; the store {state}, and the same call does the rest."
+            )
+            raise failure_of(told, failed, made.errors)
         with claims.whole():
             if pending(ledger) == plan:
                 publish(ledger, plan, [marks[name] for name in regions_in(plan.layout)])
@@ -238,20 +243,3 @@ def _new_counts(marks: Mapping[str, Mark], old: Mapping[str, Mark], begin: int) 
             total[Provenance(kind).name.lower()] += total[told]
     changed = {CHANGED: total[CHANGED]} if total[CHANGED] else {}
     return {**lasting({name: count for name, count in total.items() if count}), **changed}
-
-
-def _failure(
-    ledger: Ledger,
-    marks: Mapping[str, Mark],
-    failed: Mapping[str, Mark],
-    errors: Mapping[str, BaseException],
-) -> StoreError:
-    name = next(iter(errors or failed))
-    state = "is as it was before" if ledger.published else "stays closed, as it is being revised"
-    failure = StoreError(
-        f"{len(failed)} of {len(marks)} regions of {ledger.store.name} could not be appended to; the "
-        f"store {state}, and the same call does the rest. First failure ({name}): "
-        f"{failed[name].error}"
-    )
-    failure.__cause__ = errors.get(name)
-    return failure

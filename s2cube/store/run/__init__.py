@@ -2,7 +2,7 @@
 
 from s2cube.store.run.progress import Progress
 from s2cube.store.run.region import Job, Make
-from s2cube.store.run.work import as_store_errors, work_through
+from s2cube.store.run.work import as_store_errors, failure_of, work_through
 from s2cube.store.run.workers import Cut, Source
 
-__all__ = ["Cut", "Job", "Make", "Progress", "Source", "as_store_errors", "work_through"]
+__all__ = ["Cut", "Job", "Make", "Progress", "Source", "as_store_errors", "failure_of", "work_through"]
