@@ -61,7 +61,8 @@ def percentile(
         Only looks of these months: ``months=(6, 7, 8)`` is the summers of all years.
     device
         None: the processor, by compiled loops (extra ``fast``) or numpy. ``"cuda"`` or another of
-        PyTorch's devices: the same numbers by PyTorch (extra ``torch``).
+        PyTorch's devices: the same numbers by PyTorch (extra ``torch``). No ``"auto"``, as networks have
+        it: these kernels need no PyTorch, and a default does not depend on what is installed.
 
     Returns
     -------

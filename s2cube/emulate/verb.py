@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from s2cube import schema
-from s2cube.blocks import map_pixels
+from s2cube.blocks import map_pixels, progress_bar
 from s2cube.emulate import weights
 from s2cube.emulate.estimate import air_of, estimate
 from s2cube.emulate.light import (
@@ -54,7 +54,7 @@ def to_l2a(
     water_vapour: Any = None,
     elevation: Any = None,
     ozone: Any = None,
-    device: str = "auto",
+    progress: bool = True,
 ) -> xr.Dataset:
     """Estimate the reflectance of the ground (level 2A) of a cube of level 1C, lazily.
 
@@ -82,8 +82,8 @@ def to_l2a(
         default that of the spec; else sea level, with a warning.
     ozone
         Column, atm-cm; by default that of the spec, else 0.3 (300 Dobson units).
-    device
-        ``"auto"`` or ``"cpu"``: a few operations a pixel, which no GPU makes faster than memory does.
+    progress
+        Whether to show how far estimating from the scene is, which computes at once.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def to_l2a(
     >>> bool(abs(back["B04"] - l2a["B04"]).max() < 1e-4)
     True
     """
-    cube = _checked(cube, method, device)
+    cube = _checked(cube, method)
     names = [band for band in schema.bands_of(cube) if band in MODELLED]
     if not names:
         raise CubeError("The cube has no band of level 2A: all but B10 have one.")
@@ -133,9 +133,10 @@ def to_l2a(
     flags = _flags(sky["sun_zenith"], height)
     held = {**sky, "sun_zenith": np.minimum(sky["sun_zenith"], LOWEST_SUN)}
     low = np.clip(height, 0, HIGHEST)
-    aerosol, water_vapour, estimated = _state(
-        cube, names, method, held, low, ozone, aerosol, water_vapour
-    )
+    with progress_bar(progress):
+        aerosol, water_vapour, estimated = _state(
+            cube, names, method, held, low, ozone, aerosol, water_vapour
+        )
     found = coefficients(
         weights.load(), air_of(held, slice(None), aerosol, water_vapour, ozone, low), names
     )
@@ -179,7 +180,7 @@ def to_l2a(
     return schema.record(made, "to_l2a", **told, **state)
 
 
-def _checked(cube: xr.Dataset, method: object, device: object) -> xr.Dataset:
+def _checked(cube: xr.Dataset, method: object) -> xr.Dataset:
     cube = schema.validate(cube)
     level = str(cube.coords["processing_level"].item()) if "processing_level" in cube.coords else ""
     if level == "L2A":
@@ -192,11 +193,6 @@ def _checked(cube: xr.Dataset, method: object, device: object) -> xr.Dataset:
     if not isinstance(method, L2ASpec) and method not in METHODS:
         raise CubeError(
             f"Unknown method {method!r}; known: {', '.join(METHODS)}, and what fit_l2a() returns."
-        )
-    if device not in ("auto", "cpu"):
-        raise CubeError(
-            "to_l2a() runs on the processor, at about the speed of memory: device is 'auto' or 'cpu'; "
-            f"got {device!r}."
         )
     return cube
 
