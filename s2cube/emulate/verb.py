@@ -24,7 +24,7 @@ from s2cube.emulate.light import (
 )
 from s2cube.emulate.spec import L2ASpec, Slopes
 from s2cube.errors import CubeError
-from s2cube.kernels.atmosphere import MODELLED, coefficients, to_surface
+from s2cube.kernels.atmosphere import MODELLED, Coefficients, coefficients, to_surface
 from s2cube.schema import STATUS, Status
 
 __all__ = ["FLAG", "FLAGS", "METHODS", "to_l2a"]
@@ -137,26 +137,9 @@ def to_l2a(
         aerosol, water_vapour, estimated = _state(
             cube, names, method, held, low, ozone, aerosol, water_vapour
         )
-    found = coefficients(
-        weights.load(), air_of(held, slice(None), aerosol, water_vapour, ozone, low), names
-    )
-    a, b, c = found
-    slope: tuple[Any, ...] = ()
-    parts = np.zeros((len(names), cube.sizes["time"]))
-    if spec is not None:
-        rows = spec.index(names)
-        gain, shift = (np.array(one)[rows][:, None] for one in (spec.gain, spec.shift))
-        a, b = gain * a, gain * b - shift
-        if spec.slopes is not None:
-            slope = (_extra(cube, spec.slopes),)
-            parts = _parts(spec.slopes, rows, held)
-    a = np.where(flags == 4, np.nan, a)
-    arrays = {}
-    for row, band in enumerate(names):
-        steps = [one[row].astype(np.float32)[:, None, None] for one in (a, b, c)]
-        more = [*slope, parts[row].astype(np.float32)[:, None, None]] if slope else []
-        data = map_pixels(to_surface, cube[band].data, *steps, *more, dtype=np.float32)
-        arrays[band] = cube[band].variable.copy(data=data)
+    air = air_of(held, slice(None), aerosol, water_vapour, ozone, low)
+    found = coefficients(weights.load(), air, names)
+    arrays = _ground(cube, names, found, spec, held, night=flags == 4)
     # What else there is, an index or somebody's map, was made of level 1C, and would pass for level 2A.
     made = cube[[*names, *([STATUS] if STATUS in cube else [])]].assign(arrays)
     if STATUS in cube and (flags == 4).any():
@@ -178,6 +161,36 @@ def to_l2a(
         "ozone": _words(ozone),
     }
     return schema.record(made, "to_l2a", **told, **state)
+
+
+def _ground(
+    cube: xr.Dataset,
+    names: list[str],
+    found: Coefficients,
+    spec: L2ASpec | None,
+    sky: Angles,
+    *,
+    night: NDArray[np.bool_],
+) -> dict[str, xr.Variable]:
+    """Return the reflectance of the ground by band, lazily: what a spec has learnt comes on top."""
+    a, b, c = found
+    slope: tuple[Any, ...] = ()
+    parts = np.zeros((len(names), cube.sizes["time"]))
+    if spec is not None:
+        rows = spec.index(names)
+        gain, shift = (np.array(one)[rows][:, None] for one in (spec.gain, spec.shift))
+        a, b = gain * a, gain * b - shift
+        if spec.slopes is not None:
+            slope = (_extra(cube, spec.slopes),)
+            parts = _parts(spec.slopes, rows, sky)
+    a = np.where(night, np.nan, a)
+    arrays = {}
+    for row, band in enumerate(names):
+        steps = [one[row].astype(np.float32)[:, None, None] for one in (a, b, c)]
+        more = [*slope, parts[row].astype(np.float32)[:, None, None]] if slope else []
+        data = map_pixels(to_surface, cube[band].data, *steps, *more, dtype=np.float32)
+        arrays[band] = cube[band].variable.copy(data=data)
+    return arrays
 
 
 def _checked(cube: xr.Dataset, method: object) -> xr.Dataset:

@@ -144,7 +144,30 @@ def fill_gaps(
         sensors,
     )  # fmt: skip
     filled = chosen.fill(series, **options, **run)
+    arrays = _variables(cube, series, filled, levels)
+    coords = {key: value for key, value in cube.coords.items() if "time" not in value.dims}
+    times = targets.astype("datetime64[D]").astype("datetime64[ns]")
+    result = xr.Dataset(arrays, {**coords, "time": ("time", times)}, cube.attrs)
+    first, last = (time.astype("datetime64[D]") for time in (times[0], times[-1]))
+    how = {**options, **({"smooth": True} if smooth else {})}
+    if sensors:
+        how["extra"] = [list(one.names) for one in sensors]
+    if isinstance(method, ModelSpec):
+        how["model"] = method.described()
+    return schema.record(
+        result,
+        "fill_gaps",
+        method=name,
+        causal=causal,
+        dates=f"{len(targets)} from {first} to {last}",
+        **how,
+    )
 
+
+def _variables(
+    cube: xr.Dataset, series: Series, filled: Filled, levels: tuple[int, ...]
+) -> dict[Hashable, xr.Variable]:
+    """Return the variables of the filled cube."""
     arrays: dict[Hashable, xr.Variable] = {
         band: schema.variable(data, cube[band].attrs) for band, data in filled.bands.items()
     }
@@ -165,27 +188,11 @@ def fill_gaps(
         told = (deviation, source, age)
         for level in levels:
             if filled.factors is None:
-                wide = map_pixels(half_width, *told, dtype=np.float32, level=level, causal=bool(causal))
+                wide = map_pixels(half_width, *told, dtype=np.float32, level=level, causal=series.causal)
             else:
                 wide = map_pixels(width, *told, dtype=np.float32, factors=filled.factors[level])
             arrays[name_of(band, level)] = schema.variable(wide, interval_attrs(band, level))
-    coords = {key: value for key, value in cube.coords.items() if "time" not in value.dims}
-    times = targets.astype("datetime64[D]").astype("datetime64[ns]")
-    result = xr.Dataset(arrays, {**coords, "time": ("time", times)}, cube.attrs)
-    first, last = (time.astype("datetime64[D]") for time in (times[0], times[-1]))
-    how = {**options, **({"smooth": True} if smooth else {})}
-    if sensors:
-        how["extra"] = [list(one.names) for one in sensors]
-    if isinstance(method, ModelSpec):
-        how["model"] = method.described()
-    return schema.record(
-        result,
-        "fill_gaps",
-        method=name,
-        causal=causal,
-        dates=f"{len(targets)} from {first} to {last}",
-        **how,
-    )
+    return arrays
 
 
 def _whence(series: Series, filled: Filled) -> tuple[Any, Any]:
