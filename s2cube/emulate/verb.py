@@ -306,7 +306,7 @@ def _parts(slopes: Slopes, rows: list[int], sky: Angles) -> NDArray[np.float64]:
         warnings.warn(
             f"On {int((turned > TURNED).sum())} dates the sun stands up to {turned.max():.0f}° beside "
             "where it stood when slopes were learnt: other slopes are lit. Fit in that season too.",
-            stacklevel=3,
+            stacklevel=4,
         )
     tangent = np.tan(np.radians(sky["sun_zenith"])) / np.tan(np.radians(max(slopes.sun_zenith, 1.0)))
     counts: NDArray[np.float64] = np.array(slopes.part)[rows][:, None] * tangent
