@@ -1,6 +1,7 @@
 """The cube contract: what a Dataset must be, and the pieces that verbs make cubes of."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,9 +84,10 @@ def validate(
     57
     """
     if not isinstance(cube, xr.Dataset):
-        raise CubeError(
-            f"A cube is an xarray.Dataset, got {type(cube).__name__}: s2cube.as_cube() makes one."
-        )
+        kind: type = type(cube)
+        path = issubclass(kind, (str, Path))
+        maker = "open_daily(), open_stac() or open_local() opens one" if path else "as_cube() makes one"
+        raise CubeError(f"A cube is an xarray.Dataset, got {kind.__name__}: s2cube.{maker}.")
     if "time" not in cube.dims:
         raise CubeError(
             f"The cube has no 'time' dimension (it has {', '.join(map(str, cube.dims)) or 'none'}): "
