@@ -44,6 +44,12 @@ def record(cube: xr.Dataset, verb: str, **arguments: object) -> xr.Dataset:
     return cube.assign_attrs(history=f"{past}\n{verb}({words})".strip())
 
 
+def _no_cube(given: object) -> str:
+    path = isinstance(given, (str, Path))
+    how = "open_daily(), open_stac() or open_local() opens one" if path else "as_cube() makes one"
+    return f"A cube is an xarray.Dataset, got {type(given).__name__}: s2cube.{how}."
+
+
 def validate(
     cube: xr.Dataset,
     *,
@@ -84,10 +90,7 @@ def validate(
     57
     """
     if not isinstance(cube, xr.Dataset):
-        kind: type = type(cube)
-        path = issubclass(kind, (str, Path))
-        maker = "open_daily(), open_stac() or open_local() opens one" if path else "as_cube() makes one"
-        raise CubeError(f"A cube is an xarray.Dataset, got {kind.__name__}: s2cube.{maker}.")
+        raise CubeError(_no_cube(cube))
     if "time" not in cube.dims:
         raise CubeError(
             f"The cube has no 'time' dimension (it has {', '.join(map(str, cube.dims)) or 'none'}): "
