@@ -1,7 +1,8 @@
 """``fill_gaps``: a value every day, with where it comes from."""
 
+import warnings
 from collections.abc import Hashable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -23,6 +24,9 @@ from s2cube.models.run import AUTO, BatchSize
 from s2cube.schema import CLEAR_AGE, FAILED_LOOKS, PROVENANCE, STATUS, Provenance
 
 __all__ = ["fill_gaps"]
+
+_OPENERS: Final = ("open_stac", "open_local")
+"""Verbs whose cubes have their clouds."""
 
 
 def fill_gaps(
@@ -132,6 +136,14 @@ def fill_gaps(
         raise CubeError(
             "The cube is filled already (it has 'provenance'): filling it again would call filled "
             "values observed. Fill the masked cube."
+        )
+    past = str(cube.attrs.get("history", ""))
+    if any(f"{verb}(" in past for verb in _OPENERS) and "mask_clouds(" not in past:
+        warnings.warn(
+            "The cube was opened and its clouds were not masked: they are filled as if they were clear "
+            "looks. Call mask_clouds() first, with a method or with a mask of your own.",
+            UserWarning,
+            stacklevel=2,
         )
     days = schema.solar_days(cube)
     targets = target_days(days, freq, dates)

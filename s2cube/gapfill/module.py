@@ -161,7 +161,7 @@ def fill_by_module(
 ) -> Filled:
     """Fill with a callable."""
     if told.torch:
-        check_run(device, batch_size)
+        check_run(device, batch_size, told.name)
     else:
         check_batch_size(batch_size)
         if device != AUTO:

@@ -89,7 +89,7 @@ def fill_by_network(
     series: Series, *, spec: ModelSpec, device: str = AUTO, batch_size: BatchSize = AUTO
 ) -> Filled:
     """Fill with the best expert, and what the network adds to it where nothing is clear."""
-    check_run(device, batch_size)
+    check_run(device, batch_size, f"The network {spec.name!r}")
     check_cube_of(spec, list(series.bands), series.level, series.causal, int(series.targets[0]))
     sizes = len(series.bands), len(series.days), len(series.targets)
     counted = spec.weights()["quantiles"].tolist() if series.deviations else []
