@@ -20,7 +20,7 @@ NEVER = {
 }  # fmt: skip
 UNPACKS = {"extractall", "extract", "unpack_archive"}
 # Between the processes of the user's own cluster, as Dask does it.
-TRAVELS = {("store/run.py", "cloudpickle.loads")}
+TRAVELS = {("store/run/workers.py", "cloudpickle.loads")}
 # Who asks the network at all; all else goes through pystac-client, GDAL and obstore.
 ASKS = {"sources/stac_api.py", "sources/signing.py", "sources/clearsky/exchange.py"}
 
