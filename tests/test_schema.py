@@ -38,6 +38,18 @@ def test_flags_are_exclusive_and_named() -> None:
     assert set(schema.SCL_STATUS) == set(schema.SCL_CLASSES) == set(range(12))
 
 
+def test_numbers_of_flags_are_for_ever() -> None:
+    """They are in stores, and their order says which state wins."""
+    assert {state.name: state.value for state in schema.Status} == {
+        "CLEAR": 0, "CLEAR_WATER": 1, "SNOW": 2, "THIN_CLOUD": 3, "SHADOW": 4, "CLOUD": 5,
+        "SATURATED": 6, "NO_DATA": 7, "READ_FAILED": 8,
+    }  # fmt: skip
+    assert {kind.name: kind.value for kind in schema.Provenance} == {
+        "OBSERVED": 0, "INTERPOLATED": 1, "EXTRAPOLATED": 2, "SAME_DATE": 3, "NETWORK": 4,
+        "OTHER_SENSOR": 5, "NEVER_OBSERVED": 255,
+    }  # fmt: skip
+
+
 def test_a_simulated_cube_is_valid(cube: xr.Dataset) -> None:
     s2cube.validate(cube, bands=["red", "nir"], level="L2A", scl=True)
 
