@@ -120,6 +120,8 @@ def test_masking_twice_combines(cube: xr.Dataset) -> None:
     left = np.zeros(cube["SCL"].shape, bool)
     left[:, :, :5] = True
     both = once.s2.mask_clouds(xr.DataArray(left, dims=("time", "y", "x")))
+    measured = once["status"].values[:, :, :5] < Status.SATURATED
+    assert (both["status"].values[:, :, :5][measured] == Status.CLOUD).all()
     assert np.isnan(both["B04"].values[:, :, :5]).all()
     np.testing.assert_array_equal(both["B04"].values[:, :, 5:], once["B04"].values[:, :, 5:])
     assert (both["status"].values >= once["status"].values).all()
@@ -164,6 +166,8 @@ def test_bad_input(cube: xr.Dataset) -> None:
         cube.drop_vars("SCL").s2.mask_clouds()
     with pytest.raises(CubeError, match="differs along 'time'"):
         cube.s2.mask_clouds(s2cube.cloud_mask(cube.isel(time=slice(0, 5))))
+    with pytest.raises(CubeError, match=r"differs along 'x' .* other coordinates"):
+        cube.s2.mask_clouds(s2cube.cloud_mask(cube).assign_coords(x=cube["x"] + 10))
     with pytest.raises(CubeError, match="has no 'status'"):
         cube.s2.mask_clouds(cube[["B04"]])
     for no_mask in (cube["B04"], cube["SCL"], (cube["SCL"] > 7).astype("uint8")):

@@ -151,6 +151,21 @@ def test_a_reference_of_ones_own(series: tuple[xr.Dataset, xr.Dataset]) -> None:
     np.testing.assert_array_equal(part[..., 51:], given["status"][..., 51:])
 
 
+def test_what_would_be_masked_is_weighed_together() -> None:
+    """Cloud and shadow, neither of them likely: what is masked is more likely than what is not."""
+    found = np.zeros((len(perceptrons.STATES), 5), np.float32)
+    at = {state: number for number, state in enumerate(perceptrons.STATES)}
+    found[at[Status.CLOUD]] = 0.3, 0.2, 0.25, 0, 1
+    found[at[Status.SHADOW]] = 0.3, 0.4, 0.25, 0, 0
+    found[at[Status.CLEAR]] = 0.4, 0.4, 0.5, 1, 0
+    found[:, 3] = np.nan
+    got = perceptrons.status_of(found, 0.5).tolist()
+    # Half is not more than half; and what was not measured is neither.
+    assert got[1:] == [Status.SHADOW, Status.CLEAR, Status.NO_DATA, Status.CLOUD]
+    assert got[0] in (Status.CLOUD, Status.SHADOW)
+    assert perceptrons.status_of(found[:, 4:], 1.0).tolist() != [Status.CLOUD], "nothing is surer"
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_threshold(series: tuple[xr.Dataset, xr.Dataset], method: str) -> None:
     masked = [
