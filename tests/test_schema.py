@@ -109,6 +109,16 @@ def test_grid_of_one_pixel_is_known(cube: xr.Dataset) -> None:
     assert one == whole[3:4, 7:8]
 
 
+def test_pixels_lie_at_their_centres() -> None:
+    from odc.geo.geobox import GeoBox
+
+    grid = GeoBox.from_bbox((600_000, 5_199_940, 600_080, 5_200_000), "EPSG:32632", resolution=20)
+    coords = schema.grid_coords(grid)
+    assert coords["y"].values.tolist() == [5_199_990, 5_199_970, 5_199_950]
+    assert coords["x"].values.tolist() == [600_010, 600_030, 600_050, 600_070]
+    assert schema.geobox_of(xr.Dataset(coords=coords)) == grid
+
+
 def test_one_pixel_without_a_size_and_a_grid_without_a_place(cube: xr.Dataset) -> None:
     from affine import Affine
     from odc.geo.geobox import GeoBox
