@@ -67,6 +67,7 @@ def broken(cube: xr.Dataset) -> dict[str, tuple[xr.Dataset, str]]:
         "integers": (cube.assign(B04=(cube.B04 * 10_000).astype("uint16")), "uint16"),
         "transposed": (cube.transpose("y", "x", "time"), "dimensions"),
         "time twice": (xr.concat([cube, cube], "time"), "sorted and unique"),
+        "a time twice": (cube.isel(time=[0, 0, 1]), "sorted and unique"),
         "unsorted": (cube.isel(time=slice(None, None, -1)), "sorted and unique"),
         "y ascending": (cube.isel(y=slice(None, None, -1)), "descend"),
         "uneven": (cube.isel(y=[0, 1, 5, 6]), "evenly spaced"),
@@ -91,6 +92,8 @@ def test_what_was_asked_for_is_missing(cube: xr.Dataset) -> None:
         cube.s2.validate(bands=["B12"])
     with pytest.raises(CubeError, match="needs level L1C, the cube is L2A"):
         cube.s2.validate(level="L1C")
+    with pytest.raises(CubeError, match="needs level L2A, the cube is of unknown level"):
+        cube.drop_vars("processing_level").s2.validate(level="L2A")
     with pytest.raises(CubeError, match="no scene classification"):
         cube.drop_vars("SCL").s2.validate(scl=True)
     with pytest.raises(CubeError, match="Dataset, got DataArray"):
@@ -145,6 +148,8 @@ def test_zero_datum_shift_is_no_other_crs() -> None:
         '"false_northing",3210000],UNIT["metre",1,AUTHORITY["EPSG","9001"]],AUTHORITY["EPSG","3035"]]'
     )
     assert schema.parse_crs(wkt) == "EPSG:3035"
+    shifted = wkt.replace("TOWGS84[0,0,0", "TOWGS84[89,0,-120")
+    assert schema.parse_crs(shifted) != "EPSG:3035", "a shift that is one moves every pixel"
     with pytest.raises(CubeError, match="no coordinate reference system"):
         schema.parse_crs("EPSG:nonsense")
 
