@@ -72,6 +72,15 @@ def test_causal_does_not_know_the_future(same_date: bool, smooth: bool) -> None:
             same(cut.fill(upto, **how), known)
 
 
+def test_what_is_causal_never_lies_between_two_looks() -> None:
+    """Nor on one that was smoothed."""
+    of = scene(1, looks=8, shape=(12, 16))
+    for smooth in (False, True):
+        source = of.fill(daily(of), causal=True, smooth=smooth).source
+        assert (source != Provenance.INTERPOLATED).all()
+        assert (source == Provenance.EXTRAPOLATED).any()
+
+
 def test_causal_learns_from_pixels_that_chance_alone_picks() -> None:
     """Of a window larger than what is learnt from: which pixels will ever be clear is not known yet."""
     of = scene(2, looks=7, shape=(46, 48))
