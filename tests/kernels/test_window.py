@@ -81,6 +81,16 @@ def test_what_is_causal_never_lies_between_two_looks() -> None:
         assert (source == Provenance.EXTRAPOLATED).any()
 
 
+@CAUSAL
+def test_same_date_is_said_of_that_date_alone(causal: bool) -> None:
+    """Not of the days after it, on which what it said fades."""
+    of = scene(1, looks=10)
+    source = of.fill(daily(of), causal=causal).source
+    told = daily(of)[(source == Provenance.SAME_DATE).any(axis=(1, 2))]
+    assert len(told)
+    assert set(told) <= set(of.days)
+
+
 def test_causal_learns_from_pixels_that_chance_alone_picks() -> None:
     """Of a window larger than what is learnt from: which pixels will ever be clear is not known yet."""
     of = scene(2, looks=7, shape=(46, 48))
