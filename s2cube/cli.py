@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
+from typing import Any
 
 from s2cube import schema
 from s2cube.gapfill import DEFAULT, METHODS, fill_gaps
@@ -35,7 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"s2cube {version('s2cube-ard')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_demo(commands)
+    _add_daily(commands)
+    return parser
 
+
+def _add_demo(commands: Any) -> None:
     demo = commands.add_parser(
         "demo",
         help="make two gap-free years from real data that come with the extra 'demo'",
@@ -48,6 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--quiet", action="store_true", help="show no progress")
     demo.set_defaults(run=_demo)
 
+
+def _add_daily(commands: Any) -> None:
     daily = commands.add_parser(
         "daily",
         help="make a gap-free daily Zarr series from a STAC catalogue",
@@ -108,7 +116,6 @@ def _parser() -> argparse.ArgumentParser:
         "--explain", action="store_true", help="of a job file: tell what it will take, and do nothing"
     )
     daily.set_defaults(run=_daily, refuse=daily.error)
-    return parser
 
 
 def _demo(options: argparse.Namespace) -> None:

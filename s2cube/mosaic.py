@@ -167,15 +167,8 @@ def _same_level(tiles: list[xr.Dataset]) -> None:
 
 
 def _orbits(cube: xr.Dataset) -> NDArray[np.int64]:
-    """Return the relative orbit of each look."""
-    if "relative_orbit" not in cube.coords:
-        raise CubeError(
-            "The cube has no relative_orbit along time: open it by datatake (groupby='datatake') from a "
-            "source that tells it, or set it: cube.assign_coords(relative_orbit=('time', [...]))."
-        )
-    orbits: NDArray[np.int64] = np.broadcast_to(
-        cube["relative_orbit"].values.astype(np.int64), (cube.sizes["time"],)
-    )
+    """Return the relative orbit of each look, if all are known."""
+    orbits = schema.orbits_of(cube)
     if not ((orbits >= 1) & (orbits <= ORBITS)).all():
         wrong = sorted({int(orbit) for orbit in orbits if not 1 <= orbit <= ORBITS})
         raise CubeError(

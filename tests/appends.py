@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import s2cube
-from s2cube.store import region
+from s2cube.store.run import region
 from s2cube.store.target import open_target
 
 HOW: dict[str, Any] = {"region_size": 256, "append_every": 8, "progress": False}

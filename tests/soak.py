@@ -30,8 +30,8 @@ from buckets import bucket_served, environment
 import s2cube
 from s2cube.errors import StoreError
 from s2cube.store.append import MARKS
-from s2cube.store.ledger import Ledger, facts_of
-from s2cube.store.target import LocalTarget, Target, open_target
+from s2cube.store.ledger import Ledger
+from s2cube.store.target import LocalTarget, Target, facts_of, open_target
 
 Job = Literal["write", "append"]
 KINDS = {"folder": "series", "folder, other shards": "balanced", "object store": "series"}
@@ -44,7 +44,7 @@ PATIENCE = 300
 WRITER = f"""
 import sys
 import s2cube
-from s2cube.store import claims
+from s2cube.store.ledger import claims
 store, job, profile = sys.argv[1:4]
 claims.POLL = 0.05
 if store.startswith("s3:"):

@@ -12,7 +12,7 @@ from clusters import ON_A_CLUSTER, distributed
 from compare import assert_same
 
 import s2cube
-from s2cube.store import run
+from s2cube.store.run import workers as run
 
 pytestmark = ON_A_CLUSTER
 

@@ -3,12 +3,13 @@
 import itertools
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from s2cube.errors import HarmonizationError
-from s2cube.harmonize import OffsetFacts, offset_to_add, parse_baseline
+from s2cube.harmonize import OffsetFacts, check_unit, offset_to_add, parse_baseline, scene_classes
 
 facts = st.builds(
     OffsetFacts,
@@ -53,7 +54,9 @@ def test_a_declared_0_on_a_file_as_esa_made_it_is_refused() -> None:
     """Elsewhere it may mean "removed"; there it means that one of the two is wrong."""
     told = OffsetFacts("B04 of item X", baseline=(5, 9), declared=0.0)
     assert offset_to_add(told) == 0.0
-    for one in (replace(told, original=True), replace(told, removed=False)):
+    # What a provider removed from its own files it did not remove from ESA's.
+    jp2 = replace(told, original=True)
+    for one in (jp2, replace(jp2, removed=True), replace(told, removed=False)):
         with pytest.raises(
             HarmonizationError, match=r"declares an offset of 0, but .* 05\.09 has -0\.1"
         ):
@@ -66,6 +69,26 @@ def test_counts_are_not_taken_for_reflectance() -> None:
     ) as e:
         offset_to_add(OffsetFacts("B04 of item X", declared=-1000.0))
     assert "offset=-1000" not in str(e.value)
+
+
+@pytest.mark.parametrize("declared", [-0.05, -0.0999, 0.05, 0.1])
+def test_an_offset_that_esa_does_not_have_is_refused(declared: float) -> None:
+    with pytest.raises(HarmonizationError, match=r"ESA's is 0 or -0\.1"):
+        offset_to_add(OffsetFacts("B04 of item X", declared=declared))
+
+
+def test_an_offset_that_is_no_number_is_refused() -> None:
+    """It would make everything missing, and nobody would know why."""
+    with pytest.raises(HarmonizationError, match="declares an offset of nan"):
+        check_unit("B04 of item X", float("nan"))
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int16])
+def test_classes_that_sen2cor_does_not_have_are_no_data(kind: type) -> None:
+    """Not what is left of them in 8 bits: 256 + 4 is no vegetation."""
+    found = scene_classes(np.array([[[4, 11, 12, 260, -1]]], kind))
+    assert found.values.ravel().tolist() == [4, 11, 0, 0, 0]
+    assert found.dtype == np.uint8
 
 
 @pytest.mark.parametrize(

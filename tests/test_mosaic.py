@@ -13,6 +13,7 @@ from odc.geo.geobox import GeoBox
 
 import s2cube
 from s2cube.errors import CubeError
+from s2cube.mosaic import REACH
 
 STEP = 0.02
 """Reflectance by which one orbit is brighter."""
@@ -138,6 +139,33 @@ def test_tiles_of_one_orbit_are_joined_by_the_mean_and_counted_once() -> None:
     assert np.array_equal(mosaic["count"], alone["count"])
     other = s2cube.mosaic_orbits([right, left], **ONE)
     np.testing.assert_allclose(other["B04"], mosaic["B04"], atol=1e-7)
+
+
+def test_each_tile_has_looks_of_its_own() -> None:
+    """Of tiles that were not seen on the same days, each look counts in its period, and where it is."""
+    geobox = swaths.area(45).geobox
+    early = swaths.cube(geobox, [(22, "2022-06-01T10", 0.1)])
+    late = [(22, "2022-06-11T10", 0.2), (22, "2022-07-01T10", 0.3), (122, "2022-07-04T10", 0.3)]
+    west = early.where(early["x"] < early["x"][50])
+    east = swaths.cube(geobox, late).where(early["x"] >= early["x"][50])
+    seasons = {"June": ("2022-06-01", "2022-06-30"), "July": ("2022-07-01", "2022-07-31")}
+    for tiles in ([west, east], [east, west]):
+        june, july = s2cube.mosaic_orbits(tiles, q=50, seasons=seasons)["B04"].values
+        np.testing.assert_allclose(june[:, :50], 0.1, atol=1e-6)
+        np.testing.assert_allclose(june[:, 50:], 0.2, atol=1e-6)
+        assert np.isnan(july[:, :50]).all()
+        np.testing.assert_allclose(july[:, 50:], 0.3, atol=1e-6)
+
+
+def test_taper_is_the_inverse_distance_tapered_to_nothing() -> None:
+    """``(1 - d / R) / d``, as documented, where both orbits look."""
+    where = swaths.area(45)
+    cube = swaths.orbits_of(where, step=STEP)
+
+    def written_out(distance: np.ndarray) -> np.ndarray:
+        return np.maximum(1 - distance / REACH, 1e-9) / np.maximum(distance, 1000)
+
+    np.testing.assert_allclose(image(cube), image(cube, weights=written_out), atol=1e-6)
 
 
 def gradient(geobox: GeoBox) -> np.ndarray:

@@ -111,6 +111,19 @@ def test_hidden_frames_were_not_shown_to_the_method(clear: xr.Dataset, tmp_path:
     assert min(errors) > 0
 
 
+def test_what_is_shown_is_not_run(clear: xr.Dataset, daily: xr.Dataset, tmp_path: Path) -> None:
+    """Titles and attributes may come from others, with the data."""
+    evil = '"><script>alert(1)</script>'
+    cube = daily.isel(time=slice(3)).assign_attrs(history=evil)
+    table = clear.s2.evaluate_gap_filling(["last"], daily=False, progress=False)
+    table["method"] = evil
+    text = s2cube.report(
+        [cube, table], tmp_path / "run.html", title=evil, hidden=0, progress=False
+    ).read_text()
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;alert(1)") >= 3
+
+
 def test_no_frames(clear: xr.Dataset, tmp_path: Path) -> None:
     page = Page(s2cube.report(clear, tmp_path / "run.html", hidden=0, progress=False).read_text())
     assert page.headings == ["What was seen", "How it was made"]

@@ -38,6 +38,18 @@ def test_flags_are_exclusive_and_named() -> None:
     assert set(schema.SCL_STATUS) == set(schema.SCL_CLASSES) == set(range(12))
 
 
+def test_numbers_of_flags_are_for_ever() -> None:
+    """They are in stores, and their order says which state wins."""
+    assert {state.name: state.value for state in schema.Status} == {
+        "CLEAR": 0, "CLEAR_WATER": 1, "SNOW": 2, "THIN_CLOUD": 3, "SHADOW": 4, "CLOUD": 5,
+        "SATURATED": 6, "NO_DATA": 7, "READ_FAILED": 8,
+    }  # fmt: skip
+    assert {kind.name: kind.value for kind in schema.Provenance} == {
+        "OBSERVED": 0, "INTERPOLATED": 1, "EXTRAPOLATED": 2, "SAME_DATE": 3, "NETWORK": 4,
+        "OTHER_SENSOR": 5, "NEVER_OBSERVED": 255,
+    }  # fmt: skip
+
+
 def test_a_simulated_cube_is_valid(cube: xr.Dataset) -> None:
     s2cube.validate(cube, bands=["red", "nir"], level="L2A", scl=True)
 
@@ -55,6 +67,7 @@ def broken(cube: xr.Dataset) -> dict[str, tuple[xr.Dataset, str]]:
         "integers": (cube.assign(B04=(cube.B04 * 10_000).astype("uint16")), "uint16"),
         "transposed": (cube.transpose("y", "x", "time"), "dimensions"),
         "time twice": (xr.concat([cube, cube], "time"), "sorted and unique"),
+        "a time twice": (cube.isel(time=[0, 0, 1]), "sorted and unique"),
         "unsorted": (cube.isel(time=slice(None, None, -1)), "sorted and unique"),
         "y ascending": (cube.isel(y=slice(None, None, -1)), "descend"),
         "uneven": (cube.isel(y=[0, 1, 5, 6]), "evenly spaced"),
@@ -79,6 +92,8 @@ def test_what_was_asked_for_is_missing(cube: xr.Dataset) -> None:
         cube.s2.validate(bands=["B12"])
     with pytest.raises(CubeError, match="needs level L1C, the cube is L2A"):
         cube.s2.validate(level="L1C")
+    with pytest.raises(CubeError, match="needs level L2A, the cube is of unknown level"):
+        cube.drop_vars("processing_level").s2.validate(level="L2A")
     with pytest.raises(CubeError, match="no scene classification"):
         cube.drop_vars("SCL").s2.validate(scl=True)
     with pytest.raises(CubeError, match="Dataset, got DataArray"):
@@ -95,6 +110,16 @@ def test_grid_of_one_pixel_is_known(cube: xr.Dataset) -> None:
     whole = schema.geobox_of(cube)
     one = schema.geobox_of(cube.isel(x=[7], y=[3]))
     assert one == whole[3:4, 7:8]
+
+
+def test_pixels_lie_at_their_centres() -> None:
+    from odc.geo.geobox import GeoBox
+
+    grid = GeoBox.from_bbox((600_000, 5_199_940, 600_080, 5_200_000), "EPSG:32632", resolution=20)
+    coords = schema.grid_coords(grid)
+    assert coords["y"].values.tolist() == [5_199_990, 5_199_970, 5_199_950]
+    assert coords["x"].values.tolist() == [600_010, 600_030, 600_050, 600_070]
+    assert schema.geobox_of(xr.Dataset(coords=coords)) == grid
 
 
 def test_one_pixel_without_a_size_and_a_grid_without_a_place(cube: xr.Dataset) -> None:
@@ -123,6 +148,8 @@ def test_zero_datum_shift_is_no_other_crs() -> None:
         '"false_northing",3210000],UNIT["metre",1,AUTHORITY["EPSG","9001"]],AUTHORITY["EPSG","3035"]]'
     )
     assert schema.parse_crs(wkt) == "EPSG:3035"
+    shifted = wkt.replace("TOWGS84[0,0,0", "TOWGS84[89,0,-120")
+    assert schema.parse_crs(shifted) != "EPSG:3035", "a shift that is one moves every pixel"
     with pytest.raises(CubeError, match="no coordinate reference system"):
         schema.parse_crs("EPSG:nonsense")
 

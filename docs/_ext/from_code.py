@@ -2,7 +2,7 @@
 
 ``{schema-table} bands`` (or ``scl``, ``status``, ``provenance``) is a table of
 :mod:`s2cube.schema`; ``{command-help}`` is the help text of ``s2cube``, or of one of its commands;
-``{layers}`` is the table of rooms that ``tests/test_structure.py`` enforces; ``{offset-table} rules``
+``{layers}`` draws the rooms that ``tests/test_structure.py`` enforces; ``{offset-table} rules``
 are those of :mod:`s2cube.harmonize`, and ``providers`` the cases of ``tests/offset_cases.py``.
 """
 
@@ -111,26 +111,55 @@ def provenance() -> Table:
     return head, rows
 
 
-def layers() -> Table:
-    """Return the rooms from top to bottom, as the test has them, those without code apart."""
+def layers() -> list[list[tuple[str, int]]]:
+    """Return the rooms from top to bottom, as the test has them, each with its lines of code."""
     tree = ast.parse((ROOT / "tests" / "test_structure.py").read_text())
     (value,) = (
         node.value
         for node in tree.body
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "LAYERS"
     )
+    # Sets have no order, and a page must not change from build to build.
+    return [[(room, _lines(room)) for room in sorted(rooms)] for rooms in ast.literal_eval(value)]
+
+
+def _lines(room: str) -> int:
     package = Path(s2cube.__file__).parent
-    rows = []
-    for rooms in ast.literal_eval(value):
-        # Sets have no order, and a page must not change from build to build.
-        here = [room for room in sorted(rooms) if (package / room).is_dir() or _file(room).exists()]
-        planned = [room for room in sorted(rooms) if room not in here]
-        rows.append([", ".join(f"`{room}`" for room in names) for names in (here, planned)])
-    return ["Rooms", "Planned"], rows
+    folder = package / room
+    files = folder.rglob("*.py") if folder.is_dir() else [package / f"{room}.py"]
+    return sum(len(file.read_text().splitlines()) for file in files)
 
 
-def _file(room: str) -> Path:
-    return Path(s2cube.__file__).with_name(f"{room}.py")
+def drawn(rows: list[list[tuple[str, int]]]) -> str:
+    """Return layers as a drawing, in the colours of the page: a row each, an arrow beside them."""
+    left, height, gap, letter = 54, 30, 8, 7.9
+    parts, widest, y = [], 0.0, 0
+    for rooms in rows:
+        x = float(left)
+        for name, lines in rooms:
+            told = f"{lines:,}"
+            width = letter * len(name) + 6.2 * len(told) + 34
+            parts.append(
+                f'<rect x="{x:g}" y="{y}" width="{width:g}" height="{height}" rx="5"/>'
+                f'<text x="{x + 12:g}" y="{y + 20}">{name}</text>'
+                f'<text class="few" x="{x + width - 10:g}" y="{y + 20}">{told}</text>'
+            )
+            x += width + gap
+        widest = max(widest, x)
+        y += height + gap
+    end = y - gap
+    parts.append(
+        f'<path d="M26 2 V{end - 4} m-5 -8 l5 9 l5 -9"/>'
+        f'<text class="few" text-anchor="middle" transform="translate(16 {end / 2:g}) rotate(-90)">'
+        "imports point down</text>"
+    )
+    label = "Rooms in layers, top to bottom: " + "; ".join(
+        ", ".join(name for name, _ in rooms) for rooms in rows
+    )
+    return (
+        f'<svg class="layers" role="img" aria-label="{label}" viewBox="0 0 {widest:g} {end}" '
+        f'width="{widest:g}">{"".join(parts)}</svg>'
+    )
 
 
 def rules() -> Table:
@@ -195,10 +224,10 @@ class OffsetTable(SphinxDirective):
 
 
 class Layers(SphinxDirective):
-    """The table of rooms."""
+    """The rooms, drawn."""
 
     def run(self) -> list[nodes.Node]:
-        return self.parse_text_to_nodes(markdown(layers()))
+        return [nodes.raw("", drawn(layers()), format="html")]
 
 
 class CommandHelp(SphinxDirective):

@@ -15,8 +15,6 @@ from s2cube.blocks.reach import Reach
 
 __all__ = ["Peak", "Sized", "declared", "largest_block", "reaches_of"]
 
-Chunks = tuple[tuple[int, ...], ...]
-
 
 @dataclass(frozen=True)
 class Peak:

@@ -169,8 +169,9 @@ def _regular(freq: str, days: NDArray) -> tuple[NDArray, NDArray]:
         # The period that holds the first look begins on that day or before; "10D" counts from it.
         edges = pd.date_range(offset.rollback(first), last + offset, freq=offset).normalize()
     except (ValueError, TypeError, OverflowError, AttributeError) as error:
+        why = str(error).partition(". Failed to parse")[0]
         raise CubeError(
-            f"period={freq!r} is no period ({error}): a pandas offset of a day or more, such as 'MS', "
+            f"period={freq!r} is no period ({why}): a pandas offset of a day or more, such as 'MS', "
             f"'QS-DEC' or 'YS', one of {sorted(SEASONS)}, or {{'label': (first day, last day)}}."
         ) from None
     return _edges(edges, last)

@@ -61,7 +61,8 @@ def percentile(
         Only looks of these months: ``months=(6, 7, 8)`` is the summers of all years.
     device
         None: the processor, by compiled loops (extra ``fast``) or numpy. ``"cuda"`` or another of
-        PyTorch's devices: the same numbers by PyTorch (extra ``torch``).
+        PyTorch's devices: the same numbers by PyTorch (extra ``torch``). No ``"auto"``, as networks have
+        it: these kernels need no PyTorch, and a default does not depend on what is installed.
 
     Returns
     -------
@@ -107,7 +108,9 @@ def percentile_planes(
 ) -> Any:
     """Return percentiles of one band and, last, how many looks there were: ``(groups, q + 1, y, x)``."""
     kernel = _percentiles if device is None else torch_kernels.percentiles
-    how: dict[str, Any] = {} if device is None else {"device": check_device(device)}
+    how: dict[str, Any] = (
+        {} if device is None else {"device": check_device(device, f"device={device!r}")}
+    )
     return reduce_time(kernel, looks, groups=groups, made=len(q) + 1, q=q, **how)
 
 
@@ -196,7 +199,7 @@ def geomedian(
     how: dict[str, Any] = {"groups": periods.groups, "made": len(names) + len(extra) + 1}
     kernel = _geomedian if device is None else torch_kernels.geomedian
     if device is not None:
-        how["device"] = check_device(device)
+        how["device"] = check_device(device, f"device={device!r}")
     looks = [cube[band].data for band in names]
     if weights is not None:
         how["by_date"] = {"weights": _weights(cube, weights)}

@@ -10,6 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from s2cube import schema
+from s2cube.blocks import progress_bar
 from s2cube.emulate import weights
 from s2cube.emulate.estimate import air_of
 from s2cube.emulate.light import LOWEST_SUN, OZONE, Angles, angles_of, by_step, elevation_of
@@ -39,16 +40,17 @@ def fit_l2a(
     l1c: xr.Dataset,
     l2a: xr.Dataset,
     *,
+    bands: str | Iterable[str] | None = None,
     angles: Mapping[str, Any] | None = None,
     aerosol: Any = None,
     water_vapour: Any = None,
     elevation: Any = None,
     ozone: Any = None,
-    bands: str | Iterable[str] | None = None,
     slopes: bool | None = None,
     pixels: int = PIXELS,
     name: str = "",
     notes: str = "",
+    progress: bool = True,
 ) -> L2ASpec:
     """Learn from a scene that exists at both levels how to make the one of the other, at once.
 
@@ -61,6 +63,8 @@ def fit_l2a(
         Cubes of level 1C and 2A on the same grid. Dates of the same solar day are a pair; one will do,
         more make it surer. Clear pixels are learnt from (``SCL`` and ``status`` of `l2a`, where it has
         them; shadow and dark ground are left out), of a whole tile a part.
+    bands
+        By id or common name; by default all that both cubes have, B10 left out.
     angles
         Degrees by ``sun_zenith``, ``sun_azimuth``, ``view_zenith``, ``view_azimuth``, one number or one
         a date of `l1c`. What is not given is told by the cube's coordinates of these names or by its
@@ -72,8 +76,6 @@ def fit_l2a(
         Mean elevation of the place, metres. Sea level, with a warning, where it is not given.
     ozone
         Column, atm-cm; by default 0.3 (300 Dobson units).
-    bands
-        By id or common name; by default all that both cubes have, B10 left out.
     slopes
         Whether to learn how each pixel is lit, for processors that undo the light of slopes (Sen2Cor
         with a terrain model). This serves **the same grid only**, and a sun of about the same direction.
@@ -82,6 +84,8 @@ def fit_l2a(
         Pixels to learn from, at most; all are read where slopes are learnt.
     name, notes
         Written into the spec.
+    progress
+        Whether to show how far computing is.
 
     Returns
     -------
@@ -122,7 +126,8 @@ def fit_l2a(
     if slopes and not whole:
         raise CubeError(f"Slopes are learnt of at most {LARGEST} pixels: cut the cubes to your place.")
     count = one.sizes["y"] * one.sizes["x"] if whole and slopes is not False else pixels
-    first, second = lattice(one[names], count), lattice(_kept(other, names), count)
+    with progress_bar(progress):
+        first, second = lattice(one[names], count), lattice(_kept(other, names), count)
     toa = np.stack([first[band].values for band in names]).astype(np.float64)
     boa = np.stack([second[band].values for band in names]).astype(np.float64)
     clear = np.isfinite(toa) & np.isfinite(boa) & (boa > CLIPPED) & usable(second)[None]

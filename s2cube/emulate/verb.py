@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from s2cube import schema
-from s2cube.blocks import map_pixels
+from s2cube.blocks import map_pixels, progress_bar
 from s2cube.emulate import weights
 from s2cube.emulate.estimate import air_of, estimate
 from s2cube.emulate.light import (
@@ -24,7 +24,7 @@ from s2cube.emulate.light import (
 )
 from s2cube.emulate.spec import L2ASpec, Slopes
 from s2cube.errors import CubeError
-from s2cube.kernels.atmosphere import MODELLED, coefficients, to_surface
+from s2cube.kernels.atmosphere import MODELLED, Coefficients, coefficients, to_surface
 from s2cube.schema import STATUS, Status
 
 __all__ = ["FLAG", "FLAGS", "METHODS", "to_l2a"]
@@ -54,7 +54,7 @@ def to_l2a(
     water_vapour: Any = None,
     elevation: Any = None,
     ozone: Any = None,
-    device: str = "auto",
+    progress: bool = True,
 ) -> xr.Dataset:
     """Estimate the reflectance of the ground (level 2A) of a cube of level 1C, lazily.
 
@@ -82,8 +82,8 @@ def to_l2a(
         default that of the spec; else sea level, with a warning.
     ozone
         Column, atm-cm; by default that of the spec, else 0.3 (300 Dobson units).
-    device
-        ``"auto"`` or ``"cpu"``: a few operations a pixel, which no GPU makes faster than memory does.
+    progress
+        Whether to show how far estimating from the scene is, which computes at once.
 
     Returns
     -------
@@ -118,7 +118,7 @@ def to_l2a(
     >>> bool(abs(back["B04"] - l2a["B04"]).max() < 1e-4)
     True
     """
-    cube = _checked(cube, method, device)
+    cube = _checked(cube, method)
     names = [band for band in schema.bands_of(cube) if band in MODELLED]
     if not names:
         raise CubeError("The cube has no band of level 2A: all but B10 have one.")
@@ -133,29 +133,13 @@ def to_l2a(
     flags = _flags(sky["sun_zenith"], height)
     held = {**sky, "sun_zenith": np.minimum(sky["sun_zenith"], LOWEST_SUN)}
     low = np.clip(height, 0, HIGHEST)
-    aerosol, water_vapour, estimated = _state(
-        cube, names, method, held, low, ozone, aerosol, water_vapour
-    )
-    found = coefficients(
-        weights.load(), air_of(held, slice(None), aerosol, water_vapour, ozone, low), names
-    )
-    a, b, c = found
-    slope: tuple[Any, ...] = ()
-    parts = np.zeros((len(names), cube.sizes["time"]))
-    if spec is not None:
-        rows = spec.index(names)
-        gain, shift = (np.array(one)[rows][:, None] for one in (spec.gain, spec.shift))
-        a, b = gain * a, gain * b - shift
-        if spec.slopes is not None:
-            slope = (_extra(cube, spec.slopes),)
-            parts = _parts(spec.slopes, rows, held)
-    a = np.where(flags == 4, np.nan, a)
-    arrays = {}
-    for row, band in enumerate(names):
-        steps = [one[row].astype(np.float32)[:, None, None] for one in (a, b, c)]
-        more = [*slope, parts[row].astype(np.float32)[:, None, None]] if slope else []
-        data = map_pixels(to_surface, cube[band].data, *steps, *more, dtype=np.float32)
-        arrays[band] = cube[band].variable.copy(data=data)
+    with progress_bar(progress):
+        aerosol, water_vapour, estimated = _state(
+            cube, names, method, held, low, ozone, aerosol, water_vapour
+        )
+    air = air_of(held, slice(None), aerosol, water_vapour, ozone, low)
+    found = coefficients(weights.load(), air, names)
+    arrays = _ground(cube, names, found, spec, held, night=flags == 4)
     # What else there is, an index or somebody's map, was made of level 1C, and would pass for level 2A.
     made = cube[[*names, *([STATUS] if STATUS in cube else [])]].assign(arrays)
     if STATUS in cube and (flags == 4).any():
@@ -179,7 +163,37 @@ def to_l2a(
     return schema.record(made, "to_l2a", **told, **state)
 
 
-def _checked(cube: xr.Dataset, method: object, device: object) -> xr.Dataset:
+def _ground(
+    cube: xr.Dataset,
+    names: list[str],
+    found: Coefficients,
+    spec: L2ASpec | None,
+    sky: Angles,
+    *,
+    night: NDArray[np.bool_],
+) -> dict[str, xr.Variable]:
+    """Return the reflectance of the ground by band, lazily: what a spec has learnt comes on top."""
+    a, b, c = found
+    slope: tuple[Any, ...] = ()
+    parts = np.zeros((len(names), cube.sizes["time"]))
+    if spec is not None:
+        rows = spec.index(names)
+        gain, shift = (np.array(one)[rows][:, None] for one in (spec.gain, spec.shift))
+        a, b = gain * a, gain * b - shift
+        if spec.slopes is not None:
+            slope = (_extra(cube, spec.slopes),)
+            parts = _parts(spec.slopes, rows, sky)
+    a = np.where(night, np.nan, a)
+    arrays = {}
+    for row, band in enumerate(names):
+        steps = [one[row].astype(np.float32)[:, None, None] for one in (a, b, c)]
+        more = [*slope, parts[row].astype(np.float32)[:, None, None]] if slope else []
+        data = map_pixels(to_surface, cube[band].data, *steps, *more, dtype=np.float32)
+        arrays[band] = cube[band].variable.copy(data=data)
+    return arrays
+
+
+def _checked(cube: xr.Dataset, method: object) -> xr.Dataset:
     cube = schema.validate(cube)
     level = str(cube.coords["processing_level"].item()) if "processing_level" in cube.coords else ""
     if level == "L2A":
@@ -192,11 +206,6 @@ def _checked(cube: xr.Dataset, method: object, device: object) -> xr.Dataset:
     if not isinstance(method, L2ASpec) and method not in METHODS:
         raise CubeError(
             f"Unknown method {method!r}; known: {', '.join(METHODS)}, and what fit_l2a() returns."
-        )
-    if device not in ("auto", "cpu"):
-        raise CubeError(
-            "to_l2a() runs on the processor, at about the speed of memory: device is 'auto' or 'cpu'; "
-            f"got {device!r}."
         )
     return cube
 
@@ -297,7 +306,7 @@ def _parts(slopes: Slopes, rows: list[int], sky: Angles) -> NDArray[np.float64]:
         warnings.warn(
             f"On {int((turned > TURNED).sum())} dates the sun stands up to {turned.max():.0f}° beside "
             "where it stood when slopes were learnt: other slopes are lit. Fit in that season too.",
-            stacklevel=3,
+            stacklevel=4,
         )
     tangent = np.tan(np.radians(sky["sun_zenith"])) / np.tan(np.radians(max(slopes.sun_zenith, 1.0)))
     counts: NDArray[np.float64] = np.array(slopes.part)[rows][:, None] * tangent

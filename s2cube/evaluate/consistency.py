@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from s2cube import schema
-from s2cube.blocks import count_steps, is_lazy, map_time
+from s2cube.blocks import count_steps, is_lazy, map_time, progress_bar
 from s2cube.errors import CubeError
 from s2cube.evaluate.masks import Mask, statuses_of
 from s2cube.kernels.consistency import FACTS, consistency
@@ -29,7 +29,9 @@ COLUMNS: Final = (
 )  # fmt: skip
 
 
-def check_masks(cube: xr.Dataset, masks: Mask | Mapping[str, Mask]) -> "pd.DataFrame":
+def check_masks(
+    cube: xr.Dataset, masks: Mask | Mapping[str, Mask], *, progress: bool = True
+) -> "pd.DataFrame":
     """Hold masks against the series that they mask, without labels. Computes, in one pass.
 
     Parameters
@@ -39,6 +41,8 @@ def check_masks(cube: xr.Dataset, masks: Mask | Mapping[str, Mask]) -> "pd.DataF
     masks
         One, or several by name, as for :func:`~s2cube.evaluate_masks`. Compared together they share one
         yardstick, so give all at once.
+    progress
+        Whether to show how far computing is.
 
     Returns
     -------
@@ -109,7 +113,8 @@ def check_masks(cube: xr.Dataset, masks: Mask | Mapping[str, Mask]) -> "pd.DataF
         )
     )
     if is_lazy(counts):
-        counts = counts.compute()
+        with progress_bar(progress):
+            counts = counts.compute()
     rows = [
         _row(name, dict(zip(FACTS, map(int, facts), strict=True)))
         for name, facts in zip(named, counts.reshape(len(named), len(FACTS)), strict=True)

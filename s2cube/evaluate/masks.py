@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from s2cube import schema
-from s2cube.blocks import count_values, is_lazy, map_halo, map_pixels
+from s2cube.blocks import count_values, is_lazy, map_halo, map_pixels, progress_bar
 from s2cube.errors import CubeError
 from s2cube.kernels.confusion import SIDE, common_looks, near_edges, pair_codes, pair_counts
 from s2cube.masks.given import Mask, status_of_mask
@@ -42,6 +42,7 @@ def evaluate_masks(
     classes: str | Iterable[str] = ("cloud", "shadow", "snow"),
     thin: bool = True,
     erode: float | None = None,
+    progress: bool = True,
 ) -> "pd.DataFrame":
     """Compare masks with a truth, class by class. Computes, in one pass over the pixels.
 
@@ -63,6 +64,8 @@ def evaluate_masks(
     erode
         Metres: rows are added without the looks that lie at most so far from another class of the truth,
         where labels and soft edges tell little.
+    progress
+        Whether to show how far computing is.
 
     Returns
     -------
@@ -104,7 +107,9 @@ def evaluate_masks(
     common = map_pixels(common_looks, true, *named.values(), dtype=np.uint8, left_out=left_out)
     near = [] if erode is None else [_near(true, truth, erode)]
     rows = []
-    for name, counts in _counted(common, named, near).items():
+    with progress_bar(progress):
+        counted = _counted(common, named, near)
+    for name, counts in counted.items():
         far, close = pair_counts(counts)
         for distance, pairs in [(0.0, far + close)] + ([] if erode is None else [(float(erode), far)]):
             for word, states in members.items():

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from s2cube import schema
-from s2cube.blocks import is_lazy
+from s2cube.blocks import is_lazy, progress_bar
 from s2cube.errors import CubeError
 from s2cube.evaluate.shifts import (
     DECISIVE,
@@ -50,7 +50,7 @@ AIR: Final = {"B02": 0.075, "B03": 0.045, "B04": 0.025}
 """What clear air alone reflects at sea level: the dark end of a level-1C band."""
 
 
-def check_offsets(cube: xr.Dataset, *, blocks: int = 4) -> "pd.DataFrame":
+def check_offsets(cube: xr.Dataset, *, blocks: int = 4, progress: bool = True) -> "pd.DataFrame":
     """Look at a few pixels of every date to tell whether the right offset was added.
 
     Metadata lie about the offset of processing baseline 04.00 and later, both ways: then all bands of
@@ -64,6 +64,8 @@ def check_offsets(cube: xr.Dataset, *, blocks: int = 4) -> "pd.DataFrame":
         A cube before gap filling. With ``SCL`` it tells more; masked or not is the same then.
     blocks
         Of a lazy cube, at most so many blocks of a date are read, spread over the area.
+    progress
+        Whether to show how far computing is.
 
     Returns
     -------
@@ -115,7 +117,9 @@ def check_offsets(cube: xr.Dataset, *, blocks: int = 4) -> "pd.DataFrame":
         raise CubeError(f"blocks is a number of blocks, 1 or more; got {blocks!r}.")
     facts = _facts(cube)
     several = max(len(ids) for ids in facts["ids"]) > 1
-    parts = [_Series.of(part, facts["offset"]) for part in _parts(_sample(cube, blocks), several)]
+    with progress_bar(progress):
+        sample = _sample(cube, blocks)
+    parts = [_Series.of(part, facts["offset"]) for part in _parts(sample, several)]
     columns = {**facts, **_worst([part.judged() for part in parts])}
     table = pd.DataFrame({"time": cube["time"].values, **columns})
     counts = {verdict: int((table["verdict"] == verdict).sum()) for verdict in (*_ORDER, UNKNOWN)}

@@ -7,6 +7,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from s2cube import schema
+from s2cube.blocks import progress_bar
 from s2cube.errors import CubeError
 
 if TYPE_CHECKING:
@@ -18,7 +19,9 @@ FEWEST: Final = 30
 """Rows that an edge must cross for its mean to say something."""
 
 
-def seam_score(image: xr.Dataset, cube: xr.Dataset, *, across: int = 3) -> "pd.DataFrame":
+def seam_score(
+    image: xr.Dataset, cube: xr.Dataset, *, across: int = 3, progress: bool = True
+) -> "pd.DataFrame":
     """Measure the jump of an image at each edge of a swath. Computes.
 
     Parameters
@@ -30,6 +33,8 @@ def seam_score(image: xr.Dataset, cube: xr.Dataset, *, across: int = 3) -> "pd.D
         the edges are.
     across
         How far from the edge the two sides are compared, px; 0 compares neighbours.
+    progress
+        Whether to show how far computing is.
 
     Returns
     -------
@@ -68,17 +73,18 @@ def seam_score(image: xr.Dataset, cube: xr.Dataset, *, across: int = 3) -> "pd.D
         raise CubeError("Image and cube must lie on one grid, and share bands.")
     if across < 0:
         raise CubeError(f"across is a number of pixels, 0 or more, got {across}.")
-    planes = {
-        str(band): plane.values for band, plane in image[bands].compute().transpose("y", "x").items()
-    }
+    with progress_bar(progress):
+        planes = image[bands].compute().transpose("y", "x")
+        swaths = _swaths(cube)
     rows = []
-    for orbit, seen in _swaths(cube).items():
+    for orbit, seen in swaths.items():
         for side, sign in (("west", -1), ("east", 1)):
             at = _edges(seen, sign, across)
             if len(at[0]) < FEWEST:
                 continue
             inside, outside = (at[0], at[1] - sign * across), (at[0], at[1] + sign * (across + 1))
-            for band, values in planes.items():
+            for band in bands:
+                values = planes[band].values
                 jump = (values[inside] - values[outside]).astype(np.float64)
                 jump = jump[np.isfinite(jump)]
                 if len(jump) >= FEWEST:
@@ -95,13 +101,11 @@ def seam_score(image: xr.Dataset, cube: xr.Dataset, *, across: int = 3) -> "pd.D
 
 def _swaths(cube: xr.Dataset) -> dict[int, NDArray[np.bool_]]:
     """Return where each orbit has seen anything, clouds too where the cube's status tells them."""
-    if "relative_orbit" not in cube.coords:
-        raise CubeError("The cube has no relative_orbit along time: open it by datatake.")
+    orbits = schema.orbits_of(cube)
     if schema.STATUS in cube:
         looked: Any = cube[schema.STATUS] < schema.Status.NO_DATA
     else:
         looked = cube[schema.bands_of(cube)[0]].notnull()
-    orbits = np.broadcast_to(cube["relative_orbit"].values, (cube.sizes["time"],))
     parts = {int(orbit): looked[orbits == orbit].any("time") for orbit in np.unique(orbits)}
     computed = xr.Dataset({str(orbit): part for orbit, part in parts.items()}).compute()
     return {orbit: computed[str(orbit)].values for orbit in parts}

@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from s2cube import schema
-from s2cube.blocks import map_pixels
+from s2cube.blocks import map_pixels, progress_bar
 from s2cube.errors import CubeError
 from s2cube.export.files import item_of, new_folder, raster_asset, write_cog
 from s2cube.kernels.counts import encode
@@ -28,6 +28,7 @@ def write_cogs(
     bands: str | Iterable[str] | None = None,
     byte_range: tuple[float, float] | None = None,
     name: str | None = None,
+    progress: bool = True,
 ) -> list[Path]:
     """Write images as Cloud-Optimized GeoTIFFs, one a variable, with a STAC item for each period.
 
@@ -47,6 +48,8 @@ def write_cogs(
         Other variables stay as they are; booleans become 0 and 1.
     name
         What the items' ids begin with; by default the folder's name.
+    progress
+        Whether to show how far computing is, period by period.
 
     Returns
     -------
@@ -82,7 +85,7 @@ def write_cogs(
         byte_range = _check_range(byte_range)
     geobox = schema.geobox_of(images)
     idents = _idents(images, name or folder.absolute().name)
-    with new_folder(folder) as partial:
+    with new_folder(folder) as partial, progress_bar(progress):
         for period, ident in enumerate(idents):
             one = images.isel(time=period) if "time" in images.dims else images
             properties = _times(one)

@@ -1,5 +1,6 @@
 """The dates that are filled."""
 
+import re
 from typing import Any, Final
 
 import numpy as np
@@ -11,6 +12,7 @@ __all__ = ["FARTHEST", "target_days"]
 
 FARTHEST: Final = 366
 """Days beyond the first and last look for which a value may be asked."""
+_DAY: Final = re.compile(r"\d{4}-?\d\d-?\d\d.*")
 
 
 def target_days(days: NDArray[np.int32], freq: str, dates: Any) -> NDArray[np.int32]:
@@ -26,6 +28,11 @@ def target_days(days: NDArray[np.int32], freq: str, dates: Any) -> NDArray[np.in
     import pandas as pd
     from pandas.tseries.frequencies import to_offset
 
+    if isinstance(dates, str) and not _DAY.fullmatch(dates):
+        raise CubeError(
+            f"dates={dates!r} is no day such as '2020-06-15'; a period is "
+            "pandas.date_range('2020-01-01', '2020-12-31')."
+        )
     first, last = (pd.Timestamp(int(day), unit="D") for day in (days[0], days[-1]))
     try:
         if dates is None:
@@ -35,8 +42,12 @@ def target_days(days: NDArray[np.int32], freq: str, dates: Any) -> NDArray[np.in
         else:
             asked = pd.DatetimeIndex(np.atleast_1d(np.asarray(dates)))
     except (ValueError, TypeError, OverflowError) as error:
-        what = f"freq={freq!r}" if dates is None else "dates"
-        raise CubeError(f"{what} names no dates: {error}") from None
+        if dates is None:
+            raise CubeError(
+                f"freq={freq!r} names no dates: it is a pandas offset of a day or more, such as '1D', "
+                "'5D' or 'MS'."
+            ) from None
+        raise CubeError(f"dates names no dates: {error}") from None
     if len(asked) == 0:
         raise CubeError(f"No date to fill between {first:%Y-%m-%d} and {last:%Y-%m-%d}.")
     if asked.tz is not None or (asked != asked.normalize()).any():

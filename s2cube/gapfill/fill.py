@@ -1,7 +1,8 @@
 """``fill_gaps``: a value every day, with where it comes from."""
 
+import warnings
 from collections.abc import Hashable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -23,6 +24,9 @@ from s2cube.models.run import AUTO, BatchSize
 from s2cube.schema import CLEAR_AGE, FAILED_LOOKS, PROVENANCE, STATUS, Provenance
 
 __all__ = ["fill_gaps"]
+
+_OPENERS: Final = ("open_stac", "open_local")
+"""Verbs whose cubes have their clouds."""
 
 
 def fill_gaps(
@@ -133,6 +137,14 @@ def fill_gaps(
             "The cube is filled already (it has 'provenance'): filling it again would call filled "
             "values observed. Fill the masked cube."
         )
+    past = str(cube.attrs.get("history", ""))
+    if any(f"{verb}(" in past for verb in _OPENERS) and "mask_clouds(" not in past:
+        warnings.warn(
+            "The cube was opened and its clouds were not masked: they are filled as if they were clear "
+            "looks. Call mask_clouds() first, with a method or with a mask of your own.",
+            UserWarning,
+            stacklevel=2,
+        )
     days = schema.solar_days(cube)
     targets = target_days(days, freq, dates)
     bands = {band: cube[band].data for band in schema.bands_of(cube)}
@@ -144,7 +156,30 @@ def fill_gaps(
         sensors,
     )  # fmt: skip
     filled = chosen.fill(series, **options, **run)
+    arrays = _variables(cube, series, filled, levels)
+    coords = {key: value for key, value in cube.coords.items() if "time" not in value.dims}
+    times = targets.astype("datetime64[D]").astype("datetime64[ns]")
+    result = xr.Dataset(arrays, {**coords, "time": ("time", times)}, cube.attrs)
+    first, last = (time.astype("datetime64[D]") for time in (times[0], times[-1]))
+    how = {**options, **({"smooth": True} if smooth else {})}
+    if sensors:
+        how["extra"] = [list(one.names) for one in sensors]
+    if isinstance(method, ModelSpec):
+        how["model"] = method.described()
+    return schema.record(
+        result,
+        "fill_gaps",
+        method=name,
+        causal=causal,
+        dates=f"{len(targets)} from {first} to {last}",
+        **how,
+    )
 
+
+def _variables(
+    cube: xr.Dataset, series: Series, filled: Filled, levels: tuple[int, ...]
+) -> dict[Hashable, xr.Variable]:
+    """Return the variables of the filled cube."""
     arrays: dict[Hashable, xr.Variable] = {
         band: schema.variable(data, cube[band].attrs) for band, data in filled.bands.items()
     }
@@ -165,27 +200,11 @@ def fill_gaps(
         told = (deviation, source, age)
         for level in levels:
             if filled.factors is None:
-                wide = map_pixels(half_width, *told, dtype=np.float32, level=level, causal=bool(causal))
+                wide = map_pixels(half_width, *told, dtype=np.float32, level=level, causal=series.causal)
             else:
                 wide = map_pixels(width, *told, dtype=np.float32, factors=filled.factors[level])
             arrays[name_of(band, level)] = schema.variable(wide, interval_attrs(band, level))
-    coords = {key: value for key, value in cube.coords.items() if "time" not in value.dims}
-    times = targets.astype("datetime64[D]").astype("datetime64[ns]")
-    result = xr.Dataset(arrays, {**coords, "time": ("time", times)}, cube.attrs)
-    first, last = (time.astype("datetime64[D]") for time in (times[0], times[-1]))
-    how = {**options, **({"smooth": True} if smooth else {})}
-    if sensors:
-        how["extra"] = [list(one.names) for one in sensors]
-    if isinstance(method, ModelSpec):
-        how["model"] = method.described()
-    return schema.record(
-        result,
-        "fill_gaps",
-        method=name,
-        causal=causal,
-        dates=f"{len(targets)} from {first} to {last}",
-        **how,
-    )
+    return arrays
 
 
 def _whence(series: Series, filled: Filled) -> tuple[Any, Any]:

@@ -110,7 +110,7 @@ def fit_gap_filler(
     ImportError
         The extra ``torch`` is not installed.
     """
-    check_run(device, AUTO)
+    check_run(device, AUTO, "fit_gap_filler()")
     _check(method, epochs, rounds, held_out, places)
     given = [schema.validate(cube) for cube in ([cubes] if isinstance(cubes, xr.Dataset) else cubes)]
     asked = None if bands is None else schema.band_ids(bands)

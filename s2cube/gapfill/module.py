@@ -7,10 +7,9 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from s2cube.blocks import map_tiles
 from s2cube.errors import CubeError
 from s2cube.gapfill.quantiles import GAUSSIAN
-from s2cube.gapfill.series import Filled, Series
+from s2cube.gapfill.series import Filled, Series, fill_tiles
 from s2cube.kernels.fill import provenance
 from s2cube.kernels.window import pass_clear
 from s2cube.models.modules import call_module, is_module, sha256_of
@@ -162,7 +161,7 @@ def fill_by_module(
 ) -> Filled:
     """Fill with a callable."""
     if told.torch:
-        check_run(device, batch_size)
+        check_run(device, batch_size, told.name)
     else:
         check_batch_size(batch_size)
         if device != AUTO:
@@ -176,35 +175,19 @@ def fill_by_module(
             f"{told.name} fills {', '.join(told.bands)}; the cube has {', '.join(names)}. Select those "
             "bands: cube[[...]]."
         )
-    names = list(told.bands or names)
-    steps, kept = len(series.targets), max(TILE // told.side, 1) * told.side
-    source, *made = map_tiles(
+    kept = max(TILE // told.side, 1) * told.side
+    sizes = len(series.days), len(series.targets), len(names)
+    return fill_tiles(
+        series,
         _window,
-        *(series.bands[name] for name in names),
-        series.valid,
-        origin=series.origin,
         side=kept,
         halo=told.halo,
-        length=steps,
-        dtypes=[np.uint8, *[np.float32] * (len(names) * (1 + series.deviations))],
-        work=_work(told, kept, batch_size, (len(series.days), steps, len(names))),
-        days=series.days,
-        targets=series.targets,
-        causal=series.causal,
-        smooth=series.smooth,
-        uncertain=series.deviations,
+        work=_work(told, kept, batch_size, sizes),
+        names=told.bands,
+        factors=GAUSSIAN if series.deviations else None,
         told=told,
         device=device,
         batch_size=batch_size,
-    )
-    found = dict(zip(names, made, strict=False))
-    wide = dict(zip(names, made[len(names) :], strict=False))
-    return Filled(
-        {name: found[name] for name in series.bands},
-        Provenance.EXTRAPOLATED if series.causal else Provenance.INTERPOLATED,
-        source,
-        {name: wide[name] for name in series.bands} if series.deviations else None,
-        GAUSSIAN if series.deviations else None,
     )
 
 

@@ -11,12 +11,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from s2cube.blocks import map_tiles
 from s2cube.errors import CubeError
 from s2cube.gapfill import windows
 from s2cube.gapfill.cells import CELL, MARGIN, PATCH, Cells
 from s2cube.gapfill.quantiles import PERCENTS
-from s2cube.gapfill.series import Filled, Series
+from s2cube.gapfill.series import Filled, Series, fill_tiles
 from s2cube.kernels.experts import OWN, SHARED, Experts, ask
 from s2cube.kernels.window import pass_clear
 from s2cube.models.run import AUTO, BatchSize, check_run, run_network
@@ -90,36 +89,20 @@ def fill_by_network(
     series: Series, *, spec: ModelSpec, device: str = AUTO, batch_size: BatchSize = AUTO
 ) -> Filled:
     """Fill with the best expert, and what the network adds to it where nothing is clear."""
-    check_run(device, batch_size)
+    check_run(device, batch_size, f"The network {spec.name!r}")
     check_cube_of(spec, list(series.bands), series.level, series.causal, int(series.targets[0]))
-    names, steps = list(series.bands), len(series.targets)
-    told = len(names) * (1 + series.deviations)
-    source, *made = map_tiles(
+    sizes = len(series.bands), len(series.days), len(series.targets)
+    counted = spec.weights()["quantiles"].tolist() if series.deviations else []
+    return fill_tiles(
+        series,
         _window,
-        *series.bands.values(),
-        series.valid,
-        origin=series.origin,
         side=windows.SIDE,
         halo=windows.HALO,
-        length=steps,
-        dtypes=[np.uint8, *[np.float32] * told],
-        work=work_of(len(names), len(series.days), steps, _pixels(series)),
-        days=series.days,
-        targets=series.targets,
-        causal=series.causal,
-        smooth=series.smooth,
-        uncertain=series.deviations,
+        work=work_of(*sizes, _pixels(series)),
+        factors={level: tuple(row) for level, row in zip(PERCENTS, counted, strict=False)} or None,
         spec=spec,
         device=device,
         batch_size=batch_size,
-    )
-    counted = spec.weights()["quantiles"].tolist() if series.deviations else []
-    return Filled(
-        dict(zip(names, made, strict=False)),
-        Provenance.EXTRAPOLATED if series.causal else Provenance.INTERPOLATED,
-        source,
-        dict(zip(names, made[len(names) :], strict=True)) if series.deviations else None,
-        {level: tuple(row) for level, row in zip(PERCENTS, counted, strict=False)} or None,
     )
 
 

@@ -1,18 +1,18 @@
 """What a method of filling is given, and what it gives back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from s2cube.blocks import map_time
+from s2cube.blocks import map_tiles, map_time
 from s2cube.gapfill.extra import Extra
 from s2cube.kernels.fill import Reach
 from s2cube.schema import Provenance
 
-__all__ = ["Filled", "Series", "fill_bands"]
+__all__ = ["Filled", "Series", "fill_bands", "fill_tiles"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,11 @@ class Series:
     def reach(self) -> Reach:
         """The same as `causal`, as kernels call it."""
         return "past" if self.causal else "both"
+
+    @property
+    def between(self) -> Provenance:
+        """What a value between two clear looks is called."""
+        return Provenance.EXTRAPOLATED if self.causal else Provenance.INTERPOLATED
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,65 @@ def fill_bands(
         )
         for band, data in series.bands.items()
     }
-    if between is None:
-        between = Provenance.EXTRAPOLATED if series.causal else Provenance.INTERPOLATED
-    return Filled(bands, between)
+    return Filled(bands, series.between if between is None else between)
+
+
+def fill_tiles(
+    series: Series,
+    kernel: Callable[..., Iterator[NDArray[Any]]],
+    *beside: Any,
+    side: int,
+    halo: int,
+    work: int,
+    names: Sequence[str] | None = None,
+    factors: Mapping[int, tuple[float, ...]] | None = None,
+    **keywords: Any,
+) -> Filled:
+    """Fill all bands at once with a kernel that looks at windows of the grid.
+
+    Parameters
+    ----------
+    series
+        The looks.
+    kernel
+        ``kernel(*bands, valid, *beside, days, targets, origin, inside, causal, smooth, uncertain,
+        **keywords)`` yields provenance, bands and, where it is asked for (`uncertain`), deviations.
+    *beside
+        More arrays that it is given.
+    side, halo, work
+        As in :func:`~s2cube.blocks.map_tiles`.
+    names
+        The bands, in the order of the kernel; by default in that of the cube.
+    factors
+        As in :class:`Filled`.
+    **keywords
+        Of the kernel.
+    """
+    names = list(series.bands) if names is None else names
+    source, *made = map_tiles(
+        kernel,
+        *(series.bands[name] for name in names),
+        series.valid,
+        *beside,
+        origin=series.origin,
+        side=side,
+        halo=halo,
+        length=len(series.targets),
+        dtypes=[np.uint8, *[np.float32] * (len(names) * (1 + series.deviations))],
+        work=work,
+        days=series.days,
+        targets=series.targets,
+        causal=series.causal,
+        smooth=series.smooth,
+        uncertain=series.deviations,
+        **keywords,
+    )
+    values = dict(zip(names, made, strict=False))
+    wide = dict(zip(names, made[len(names) :], strict=False))
+    return Filled(
+        {name: values[name] for name in series.bands},
+        series.between,
+        source,
+        {name: wide[name] for name in series.bands} if series.deviations else None,
+        factors,
+    )

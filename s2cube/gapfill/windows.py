@@ -10,12 +10,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from s2cube.blocks import map_tiles
-from s2cube.gapfill.series import Filled, Series
+from s2cube.gapfill.series import Filled, Series, fill_tiles
 from s2cube.kernels.fill import Days
 from s2cube.kernels.fusion import Sensor, sensor_bytes
 from s2cube.kernels.window import fill_window
-from s2cube.schema import Provenance
 
 __all__ = ["seasonal", "similar"]
 
@@ -40,32 +38,16 @@ def similar(series: Series) -> Filled:
 
 
 def _fill(series: Series, *, same_date: bool) -> Filled:
-    names, steps = list(series.bands), len(series.targets)
-    told = len(names) * (1 + series.deviations)
-    source, *made = map_tiles(
+    sizes = len(series.bands), len(series.days), len(series.targets)
+    return fill_tiles(
+        series,
         _window,
-        *series.bands.values(),
-        series.valid,
         *(array for one in series.extra for array in one.arrays),
-        origin=series.origin,
         side=SIDE,
         halo=HALO,
-        length=steps,
-        dtypes=[np.uint8, *[np.float32] * told],
-        work=work_of(len(names), len(series.days), steps, same_date=same_date) + _extra_work(series),
-        days=series.days,
-        targets=series.targets,
+        work=work_of(*sizes, same_date=same_date) + _extra_work(series),
         same_date=same_date,
-        causal=series.causal,
-        smooth=series.smooth,
-        uncertain=series.deviations,
         extra=[(len(one.arrays), one.days) for one in series.extra],
-    )
-    return Filled(
-        dict(zip(names, made, strict=False)),
-        Provenance.EXTRAPOLATED if series.causal else Provenance.INTERPOLATED,
-        source,
-        dict(zip(names, made[len(names) :], strict=True)) if series.deviations else None,
     )
 
 

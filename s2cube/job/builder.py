@@ -1,5 +1,6 @@
 """``DailyBuilder``: from a catalogue to the filled cube of any box."""
 
+import inspect
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -10,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from s2cube import schema
 from s2cube.errors import CubeError
 from s2cube.gapfill import fill_gaps
-from s2cube.masks import mask_clouds
+from s2cube.gapfill.methods import check_method
+from s2cube.masks import cloud_mask, mask_clouds
+from s2cube.masks.method import check_mask_method
 from s2cube.sources import PROFILES, ItemFile, items_around, keep_items, open_stac
 from s2cube.store import Kept
 
@@ -21,6 +25,20 @@ if TYPE_CHECKING:
     from odc.geo.geobox import GeoBox
 
 __all__ = ["DailyBuilder"]
+
+
+def _check_mask(method: str = "scl", **given: Any) -> None:
+    """Refuse a method, or options, that :func:`s2cube.mask_clouds` would refuse."""
+    shared = {*inspect.signature(mask_clouds).parameters, *inspect.signature(cloud_mask).parameters}
+    check_mask_method(method, [name for name in given if name not in shared])
+
+
+def _check_fill(method: Any = None, causal: bool = False, **given: Any) -> None:
+    """Refuse a method, or options, that :func:`s2cube.fill_gaps` would refuse."""
+    ours = {"freq", "dates", "device", "batch_size"}
+    check_method(
+        method, causal=causal, **{name: value for name, value in given.items() if name not in ours}
+    )
 
 
 @dataclass(frozen=True)
@@ -73,6 +91,10 @@ class DailyBuilder:
             raise CubeError(f"bands names at least one band, as a list; got {self.bands!r}.")
         if isinstance(self.margin, bool) or not isinstance(self.margin, int) or self.margin < 0:
             raise CubeError(f"margin is a number of days, 0 or more; got {self.margin!r}.")
+        # Now, and not hours later in the first task that comes to it.
+        schema.band_ids([band for band in self.bands if band != schema.SCL])
+        _check_mask(**self.mask)
+        _check_fill(**self.fill)
 
     def __call__(self, geobox: "GeoBox", dates: "pd.DatetimeIndex") -> xr.Dataset | None:
         """Return the filled cube of a box, None where there is no item."""

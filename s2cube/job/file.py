@@ -133,7 +133,7 @@ def read_job(path: str | Path) -> DailyJob:
 
 
 def _parsed(path: Path) -> Any:
-    import yaml
+    import yaml  # Dask, which reads its own settings with it, brings it along.
 
     try:
         return yaml.safe_load(path.read_text())

@@ -142,12 +142,9 @@ def decode(
         are kept. The offset is added in counts, where it is exact, so that ``(DN - 1000) / 10000``
         is right to the last bit that float32 can hold.
     """
-    shift = np.asarray(offset, dtype=np.float64) / scale
-    near = np.round(shift)
-    # -0.1 / 1e-4 is -1000.0000000000001: a whole number of counts is meant.
-    shift = np.where(np.abs(shift - near) < 1e-6, near, shift).astype(np.float32)
     values = raw.astype(np.float32)
-    values += shift
+    # -0.1 / 1e-4 is -1000.0000000000001: in float32 it is the whole number of counts that is meant.
+    values += (np.asarray(offset, dtype=np.float64) / scale).astype(np.float32)
     inverse = round(1 / scale)
     if abs(scale * inverse - 1) < 1e-12:
         # One correctly rounded operation: 1 / 10000 is exact as a divisor, 1e-4 is not as a factor.

@@ -14,13 +14,14 @@ comes from the past: what is seen, the multiples, and the proof.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from s2cube.kernels.engine import matmul
 from s2cube.kernels.fill import Days
+from s2cube.kernels.multiples import Batch, learn, sum_of
 from s2cube.kernels.seasonal import Around, Expected, Index, Question, settle
 
 __all__ = ["REACH", "Sensor", "fuse", "sensor_bytes"]
@@ -46,18 +47,10 @@ EVERY: Final = 3
 """Of the blocks, one in so many is hidden at once."""
 HELD: Final = 45
 """Days that are held out together, since what is near in time is alike."""
-FEWEST: Final = 4
-"""Of such periods; with fewer nothing is proven."""
 SAMPLE: Final = 600
 """Pixels to learn from."""
 SOME: Final = 20
 """Of them that a date must have."""
-RIDGE: Final = (1e-3, 1e-2, 1e-1, 1.0)
-"""Weights that hold multiples back, relative to what a feature varies."""
-SHARES: Final = np.array([0, 0.25, 0.5, 0.75, 1], f4)
-"""Of what regression says, of which each band takes the best."""
-SURE: Final = 2.0
-"""Standard errors by which the gain must differ from none."""
 MOVED: Final = 0.005
 """Reflectance; a value that is moved by more in some band is called another sensor's."""
 LANES: Final = 4096
@@ -217,21 +210,10 @@ class _Hidden:
 
 
 @dataclass
-class _Batch:
-    """What is learnt from on one date."""
+class _Lesson(Batch):
+    """A batch, and where it is from."""
 
-    number: int
-    """Of the look."""
-    since: int
-    """First day that is hidden with it."""
-    period: int
-    """With which it is held out."""
     pixels: Pixels
-    features: F
-    target: F
-    """What time missed, ``(band, pixel)``."""
-    product: NDArray[np.float64]
-    moment: NDArray[np.float64]
     of: _Hidden
 
 
@@ -272,15 +254,14 @@ class _Practice:
         steps, bands = self.looks.shape[:2]
         found = np.zeros((steps + 1, bands, len(GROWTH) * view.seen.shape[1]), f4)
         if batches:
-            learnt = _forward if view.causal else _whole
-            learnt(batches, self.question.days, found)
+            learn(batches, self.question.days if view.causal else None, found)
         for batch in batches:
             for left, gap in zip(self.left, self.gaps, strict=True):
                 if gap is batch.of:
-                    left[batch.number][:, batch.pixels] -= _told(found[batch.number], batch.features)
+                    left[batch.number][:, batch.pixels] -= sum_of(found[batch.number], batch.features)
         return found
 
-    def _batches(self, view: _View) -> Iterator[_Batch]:
+    def _batches(self, view: _View) -> Iterator[_Lesson]:
         days = self.question.days
         seen, believed = view.at_looks(days, self.pixels)
         for gap, left in zip(self.gaps, self.left, strict=True):
@@ -294,12 +275,7 @@ class _Practice:
                     continue
                 features = _grown(new[:, use], age[use])
                 target = left[k][:, use]
-                yield _Batch(
-                    k, day - day % gap.days, day // HELD, use, features, target,
-                    _double(features) @ _double(features).T,
-                    _double(features) @ _double(target).T,
-                    gap,
-                )  # fmt: skip
+                yield _Lesson(k, day - day % gap.days, day // HELD, features, target, use, gap)
 
 
 FAR: Final = 2.0**15
@@ -328,86 +304,6 @@ def _grown(new: F, age: F) -> F:
     return np.concatenate([new * (1 - np.exp(-age / f4(days))) for days in GROWTH])
 
 
-def _told(multiples: F, features: F) -> F:
-    """Return the sum of features by band; one by one, so that no pixel depends on the others' number."""
-    found = np.zeros((len(multiples), features.shape[1]), f4)
-    for by, band in zip(multiples, found, strict=True):
-        if by.any():
-            for one, feature in zip(by, features, strict=True):
-                band += one * feature
-    return found
-
-
-def _double(array: F) -> NDArray[np.float64]:
-    """Return what sums do not lose their last bits of, as in `matmul`."""
-    return array.astype(np.float64)
-
-
-def _solve(product: NDArray[np.float64], moment: NDArray[np.float64], ridge: float) -> F:
-    """Return what regression says that features count, ``(band, feature)``."""
-    held = np.diag(ridge * np.diag(product) + 1e-9 * (np.trace(product) + 1e-12))
-    found: F = np.linalg.solve(product + held, moment).T.astype(f4)
-    return found
-
-
-def _errors(batch: _Batch, product: Any, moment: Any) -> NDArray[np.float64]:
-    """Return the sums of errors by ridge, share and band, where regression never saw the batch."""
-    said = np.stack([matmul(_solve(product, moment, ridge), batch.features) for ridge in RIDGE])
-    off = [np.abs(batch.target - share * said).sum(axis=2, dtype=np.float64) for share in SHARES]
-    return np.stack(off, axis=1)
-
-
-def _best(errors: NDArray[np.float64]) -> tuple[float, F]:
-    """Return ridge and share by band with the least errors; a share of 0 where that may be chance.
-
-    `errors` are by ridge, share, band and period; the first share is none.
-    """
-    total = errors.sum(axis=3)
-    total /= total[:, :1] + 1e-12
-    ridge = int(np.argmin(total.min(axis=1).mean(axis=1)))
-    share = total[ridge].argmin(axis=0)
-    gain = errors[ridge, 0] - errors[ridge, share, np.arange(len(share))]
-    chance = gain.std(axis=1, ddof=1) / np.sqrt(gain.shape[1])
-    return RIDGE[ridge], np.where(gain.mean(axis=1) > SURE * chance, SHARES[share], f4(0))
-
-
-def _whole(batches: list[_Batch], _: Days, found: F) -> None:
-    """Learn from all batches, each judged by what the others say that are not of its period."""
-    periods = sorted({batch.period for batch in batches})
-    if len(periods) < FEWEST:
-        return
-    product, moment = sum(b.product for b in batches), sum(b.moment for b in batches)
-    errors = []
-    for period in periods:
-        own = [batch for batch in batches if batch.period == period]
-        rest = product - sum(b.product for b in own), moment - sum(b.moment for b in own)
-        errors.append(sum(_errors(batch, *rest) for batch in own))
-    ridge, share = _best(np.stack(errors, axis=3))
-    found += share[:, None] * _solve(np.asarray(product), np.asarray(moment), ridge)
-
-
-def _forward(batches: list[_Batch], days: Days, found: F) -> None:
-    """Learn as time goes on, each batch judged by what was known before it was hidden."""
-    size, bands = len(batches[0].product), len(batches[0].target)
-    product, moment = np.zeros((len(found), size, size)), np.zeros((len(found), size, bands))
-    by_look: dict[int, list[_Batch]] = {}
-    for batch in batches:
-        by_look.setdefault(batch.number, []).append(batch)
-        product[batch.number + 1 :] += batch.product
-        moment[batch.number + 1 :] += batch.moment
-    errors: dict[int, Any] = {}
-    for count in range(1, len(found)):
-        for batch in by_look.get(count - 1, []):
-            known = int(np.searchsorted(days, batch.since))
-            if product[known].any():
-                told = _errors(batch, product[known], moment[known])
-                errors[batch.period] = errors.get(batch.period, 0) + told
-        if len(errors) >= FEWEST:
-            ridge, share = _best(np.stack(list(errors.values()), axis=3))
-            if share.any():
-                found[count] = share[:, None] * _solve(product[count], moment[count], ridge)
-
-
 def _move(said: Expected, view: _View, multiples: F, moved: Mask) -> None:
     """Add what is new to what is said of targets and, if they are leant on, of looks."""
     asked = said.question
@@ -425,7 +321,7 @@ def _move(said: Expected, view: _View, multiples: F, moved: Mask) -> None:
                 if lean.any() and multiples[k].any():
                     age = _age(around, k, k + 1, day, asked.causal)
                     new = _grown((looks[k] - told.others[k]) * lean, age)
-                    said.others[k][:, pixels] += _told(multiples[k], new)
+                    said.others[k][:, pixels] += sum_of(multiples[k], new)
         for count, rows in asked.between() if len(inside) else ():
             size = np.abs(said.scale)[:, None]
             for t, day in rows if multiples[count].any() else ():
@@ -434,7 +330,7 @@ def _move(said: Expected, view: _View, multiples: F, moved: Mask) -> None:
                     continue
                 lean = _lean_at(told.around, believed_now, count, asked.causal, inside)
                 age = _age(around, count, count, day, asked.causal)[inside]
-                by = _told(multiples[count], _grown((seen - told.targets[t]) * lean, age))
+                by = sum_of(multiples[count], _grown((seen - told.targets[t]) * lean, age))
                 said.targets[t][:, place] += by
                 moved[t, place] |= (np.abs(by) * size >= MOVED).any(axis=0)
 

@@ -67,7 +67,8 @@ def close_status(
 
     Notes
     -----
-    What lies beyond the edge of the image is taken for clear.
+    What lies beyond the edge of the image is taken for clear: no nearer to it than `radius` is anything
+    filled.
     """
     seeds = np.where(np.isin(status, states), status, np.uint8(Status.CLEAR))
     grown = _disk_maximum(seeds, *radius)

@@ -110,7 +110,7 @@ def fit_segmentation(
     A network learns its labels' mistakes. Trained on the scene classification alone it imitates it;
     simulated clouds add truth, of clouds made by a formula.
     """
-    check_run(device, AUTO)
+    check_run(device, AUTO, "fit_segmentation()")
     states = states_of(classes)
     multiple = ARCHITECTURES[ARCHITECTURE].multiple
     if isinstance(side, bool) or side < 2 * multiple or side % multiple:

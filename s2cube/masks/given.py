@@ -51,9 +51,11 @@ def status_of_mask(mask: Mask, *, like: Mask, name: str = "The mask") -> Any:
             and dim in like.indexes
             and not mask.indexes[dim].equals(like.indexes[dim])
         ):
+            steps, needed = mask.sizes[dim], like.sizes[dim]
+            how = "other coordinates" if steps == needed else f"{steps} steps, not {needed}"
             raise CubeError(
-                f"{name} differs along {dim!r} ({mask.sizes[dim]} steps, not {like.sizes[dim]}, or "
-                f"other coordinates): choose what both have, as with .sel({dim}=other[{dim!r}])."
+                f"{name} differs along {dim!r} ({how}): choose what both have, as with "
+                f".sel({dim}=other[{dim!r}]), or bring it onto the cube's grid first."
             )
     if mask.dtype == np.bool_:
         return map_pixels(_cloud_where, mask.data, dtype=np.uint8)

@@ -19,7 +19,7 @@ from s2cube.masks.detected import Detected
 from s2cube.masks.needs import METHODS
 from s2cube.schema import STATUS, Status
 
-__all__ = ["PROBABILITY", "SOFT", "cloud_mask"]
+__all__ = ["PROBABILITY", "SOFT", "check_mask_method", "cloud_mask"]
 
 PROBABILITY: Final = "cloud_probability"
 SOFT: Final = (int(Status.THIN_CLOUD), int(Status.SHADOW), int(Status.CLOUD))
@@ -132,7 +132,7 @@ def cloud_mask(
     if any(said is not None for said in (bands, level, resolution)):
         raise CubeError("bands, level and resolution are of plain arrays; a cube says them itself.")
     cube = schema.validate(cube)
-    found = _detect(cube, method, options)
+    found = check_mask_method(method, options)(cube, **options)
     status = found.status
     told: dict[str, float] = {}
     # Each in its turn sees what those before have made.
@@ -162,7 +162,14 @@ def cloud_mask(
     return schema.record(result, "cloud_mask", method=method, **options, **{"buffer": buffer, **told})
 
 
-def _detect(cube: xr.Dataset, method: str, options: dict[str, Any]) -> Detected:
+def check_mask_method(method: str, options: Iterable[str]) -> Callable[..., Detected]:
+    """Return what detects by a method, if there is such a method and it has these options.
+
+    Raises
+    ------
+    CubeError
+        There is none, or it has other options.
+    """
     if not isinstance(method, str) or method not in METHODS:
         raise CubeError(f"Unknown mask method {method!r}; known: {', '.join(METHODS)}.")
     detect: Callable[..., Detected] = import_module(f"s2cube.masks.{METHODS[method].module}").detect
@@ -170,7 +177,7 @@ def _detect(cube: xr.Dataset, method: str, options: dict[str, Any]) -> Detected:
     if unknown := [name for name in options if name not in known]:
         has = f"its options are {', '.join(known)}" if known else "it has no options"
         raise CubeError(f"{method!r} has no option {', '.join(unknown)}; {has}.")
-    return detect(cube, **options)
+    return detect
 
 
 def _radius(cube: xr.Dataset, words: str, metres: float) -> tuple[float, float]:

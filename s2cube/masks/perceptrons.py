@@ -1,15 +1,18 @@
 """The perceptrons in the package: which there are, and what each looks at."""
 
+from collections.abc import Callable, Sequence
 from functools import cache
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
 from s2cube import weights
+from s2cube.blocks import map_pixels
 from s2cube.errors import CubeError
 from s2cube.kernels.spectral import Layers
+from s2cube.masks.detected import Detected
 from s2cube.masks.needs import level_of
 from s2cube.schema import Status
 
@@ -18,12 +21,10 @@ __all__ = [
     "FILE",
     "SHA256",
     "STATES",
-    "check_threshold",
     "choose_bands",
-    "cloud_of",
+    "detected",
     "layers_of",
     "pack",
-    "status_of",
 ]
 
 FILE: Final = "perceptrons.npz"
@@ -63,14 +64,42 @@ def pack(layers: dict[tuple[str, str, tuple[str, ...]], Layers]) -> bytes:
     return weights.pack(arrays)
 
 
-def check_threshold(threshold: float) -> float:
-    """Return a threshold of probability; refuse what is none."""
+def detected(
+    find: Callable[..., NDArray[np.float32]], arrays: Sequence[Any], threshold: float, **how: Any
+) -> Detected:
+    """Return the status, and the probability of cloud, that a perceptron finds.
+
+    Parameters
+    ----------
+    find
+        ``find(arrays, weights=..., **how)`` returns probabilities of blocks, shape ``(states, ...)``.
+    arrays
+        Of shape ``(time, y, x)``, lazy or not.
+    threshold
+        Probability from which on a look is masked.
+    **how
+        Of `find`.
+    """
     if isinstance(threshold, bool) or not isinstance(threshold, (int, float)) or not 0 <= threshold <= 1:
         raise CubeError(f"threshold is a probability from 0 to 1; got {threshold!r}.")
-    return float(threshold)
+    how = {"find": find, "weights": SHA256, **how}
+    return Detected(
+        map_pixels(_status, *arrays, dtype=np.uint8, threshold=float(threshold), **how),
+        map_pixels(_cloud, *arrays, dtype=np.float32, **how),
+    )
 
 
-def status_of(found: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
+def _status(*arrays: NDArray[Any], find: Any, threshold: float, **how: Any) -> NDArray[np.uint8]:
+    return _status_of(find(arrays, **how), threshold)
+
+
+def _cloud(*arrays: NDArray[Any], find: Any, **how: Any) -> NDArray[np.float32]:
+    """Return the probability of cloud and thin cloud, NaN where there is no look."""
+    cloud: NDArray[np.float32] = find(arrays, **how)[_CLOUDS].sum(0)
+    return cloud
+
+
+def _status_of(found: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
     """Return the status that probabilities speak for, shape ``(states, ...)`` → ``(...)``.
 
     What would be masked is so where all of it together is more likely than `threshold`; then, or else,
@@ -87,12 +116,6 @@ def status_of(found: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]
     status: NDArray[np.uint8] = np.where(values[here].sum(0) > np.float32(threshold), masked, kept)
     status[~seen] = Status.NO_DATA
     return status
-
-
-def cloud_of(found: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the probability of cloud and thin cloud, NaN where there is no look."""
-    cloud: NDArray[np.float32] = found[_CLOUDS].sum(0)
-    return cloud
 
 
 @cache

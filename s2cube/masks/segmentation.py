@@ -134,7 +134,7 @@ def detect(
         raise CubeError(f"threshold is a probability between 0 and 1; got {threshold!r}.")
     spec = ModelSpec.load(model) if isinstance(model, (str, Path)) else model
     if isinstance(spec, ModelSpec):
-        check_run(device, batch_size)
+        check_run(device, batch_size, f"The network {spec.name!r}")
         run: Callable[..., Any] = partial(run_network, device=device, batch_size=batch_size)
         work = bytes_of_window(spec)
     else:

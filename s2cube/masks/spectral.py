@@ -4,18 +4,10 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from s2cube.blocks import map_pixels
 from s2cube.kernels.spectral import probabilities
 from s2cube.masks.detected import Detected
 from s2cube.masks.needs import check_cube, level_of
-from s2cube.masks.perceptrons import (
-    SHA256,
-    check_threshold,
-    choose_bands,
-    cloud_of,
-    layers_of,
-    status_of,
-)
+from s2cube.masks.perceptrons import choose_bands, detected, layers_of
 
 __all__ = ["detect"]
 
@@ -55,9 +47,7 @@ def detect(cube: xr.Dataset, *, threshold: float = 0.5) -> Detected:
     check_cube(cube, "spectral", WHY)
     names = choose_bands(cube)
     arrays = [cube[band].data for band in names]
-    how = {"names": names, "level": level_of(cube), "weights": SHA256}
-    status = map_pixels(_status, *arrays, dtype=np.uint8, threshold=check_threshold(threshold), **how)
-    return Detected(status, map_pixels(_probability, *arrays, dtype=np.float32, **how))
+    return detected(_found, arrays, threshold, names=names, level=level_of(cube))
 
 
 def _found(
@@ -65,15 +55,3 @@ def _found(
 ) -> NDArray[np.float32]:
     layers = layers_of("look", level, names, weights)
     return probabilities(dict(zip(names, bands, strict=True)), layers)
-
-
-def _status(
-    *bands: NDArray[np.float32], names: tuple[str, ...], level: str, weights: str, threshold: float
-) -> NDArray[np.uint8]:
-    return status_of(_found(bands, names, level, weights), threshold)
-
-
-def _probability(
-    *bands: NDArray[np.float32], names: tuple[str, ...], level: str, weights: str
-) -> NDArray[np.float32]:
-    return cloud_of(_found(bands, names, level, weights))

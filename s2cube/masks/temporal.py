@@ -1,5 +1,6 @@
 """``spectral-temporal``: looks against what their place usually shows, levels 1C and 2A."""
 
+from dataclasses import replace
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -14,14 +15,7 @@ from s2cube.kernels.spectral import probabilities
 from s2cube.masks import spectral
 from s2cube.masks.detected import Detected
 from s2cube.masks.needs import check_cube, level_of
-from s2cube.masks.perceptrons import (
-    SHA256,
-    check_threshold,
-    choose_bands,
-    cloud_of,
-    layers_of,
-    status_of,
-)
+from s2cube.masks.perceptrons import choose_bands, detected, layers_of
 from s2cube.schema import Status
 
 __all__ = ["detect"]
@@ -87,13 +81,9 @@ def detect(
     arrays = [cube[band].data for band in names]
     arrays += [plane for image in images for plane in image]
     arrays.append(which[:, None, None])
-    how: dict[str, Any] = {"names": names, "level": level_of(cube), "weights": SHA256}
-    status = map_pixels(_status, *arrays, dtype=np.uint8, threshold=check_threshold(threshold), **how)
-    told = {
-        "reference": reference if isinstance(reference, str) else "given",
-        "threshold": float(threshold),
-    }
-    return Detected(status, map_pixels(_probability, *arrays, dtype=np.float32, **how), told)
+    found = detected(_found, arrays, threshold, names=names, level=level_of(cube))
+    told = reference if isinstance(reference, str) else "given"
+    return replace(found, told={"reference": told, "threshold": float(threshold)})
 
 
 def _usual(
@@ -165,15 +155,3 @@ def _found(
     usual = {band: np.concatenate(planes[number + at :: number]) for at, band in enumerate(names)}
     change, look = (layers_of(kind, level, names, weights) for kind in ("change", "look"))
     return probabilities(now, change, usual, look, which.reshape(-1))
-
-
-def _status(
-    *arrays: NDArray[np.float32], names: tuple[str, ...], level: str, weights: str, threshold: float
-) -> NDArray[np.uint8]:
-    return status_of(_found(arrays, names, level, weights), threshold)
-
-
-def _probability(
-    *arrays: NDArray[np.float32], names: tuple[str, ...], level: str, weights: str
-) -> NDArray[np.float32]:
-    return cloud_of(_found(arrays, names, level, weights))

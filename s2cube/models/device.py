@@ -18,8 +18,15 @@ SHARE: Final = 0.6
 _LOCKS: Final[dict[str, threading.Lock]] = defaultdict(threading.Lock)
 
 
-def check_device(device: str) -> str:
+def check_device(device: str, what: str) -> str:
     """Return `device` if PyTorch is there and knows it; touches no device.
+
+    Parameters
+    ----------
+    device
+        Its name.
+    what
+        What in the call of the user needs PyTorch, for the error.
 
     Raises
     ------
@@ -33,7 +40,7 @@ def check_device(device: str) -> str:
             f"device is None, or a device of PyTorch such as 'cuda' or 'cpu'; got {device!r}."
         )
     if find_spec("torch") is None:
-        raise ImportError(f"device={device!r} needs PyTorch: python -m pip install 's2cube-ard[torch]'.")
+        raise ImportError(f"{what} needs PyTorch: python -m pip install 's2cube-ard[torch]'.")
     return device
 
 

@@ -38,15 +38,15 @@ KEPT: Final = 4
 _LOCK: Final = threading.Lock()
 
 
-def check_run(device: str, batch_size: BatchSize) -> None:
-    """Refuse what is no device and no size of a batch; touches no device.
+def check_run(device: str, batch_size: BatchSize, what: str) -> None:
+    """Refuse what is no device and no size of a batch, where `what` needs PyTorch; touches no device.
 
     Raises
     ------
     CubeError, ImportError
         As :func:`~s2cube.models.device.check_device`, and where `batch_size` is none.
     """
-    check_device("cpu" if device == AUTO else device)
+    check_device("cpu" if device == AUTO else device, what)
     check_batch_size(batch_size)
 
 

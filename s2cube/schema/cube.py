@@ -1,6 +1,7 @@
 """The cube contract: what a Dataset must be, and the pieces that verbs make cubes of."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,12 @@ def record(cube: xr.Dataset, verb: str, **arguments: object) -> xr.Dataset:
     return cube.assign_attrs(history=f"{past}\n{verb}({words})".strip())
 
 
+def _no_cube(given: object) -> str:
+    path = isinstance(given, (str, Path))
+    how = "open_daily(), open_stac() or open_local() opens one" if path else "as_cube() makes one"
+    return f"A cube is an xarray.Dataset, got {type(given).__name__}: s2cube.{how}."
+
+
 def validate(
     cube: xr.Dataset,
     *,
@@ -83,9 +90,7 @@ def validate(
     57
     """
     if not isinstance(cube, xr.Dataset):
-        raise CubeError(
-            f"A cube is an xarray.Dataset, got {type(cube).__name__}: s2cube.as_cube() makes one."
-        )
+        raise CubeError(_no_cube(cube))
     if "time" not in cube.dims:
         raise CubeError(
             f"The cube has no 'time' dimension (it has {', '.join(map(str, cube.dims)) or 'none'}): "

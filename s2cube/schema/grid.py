@@ -174,3 +174,20 @@ def solar_days(cube: xr.Dataset) -> np.ndarray:
 def longitude_of(geobox: "GeoBox") -> float:
     """Return the longitude of the middle of `geobox`, by which its solar days are told."""
     return float(geobox.extent.centroid.to_crs("epsg:4326").points[0][0])
+
+
+def orbits_of(cube: xr.Dataset) -> np.ndarray:
+    """Return the relative orbit of each step of `cube`, int64, shape ``(time,)``; -1: not known.
+
+    Raises
+    ------
+    CubeError
+        The cube does not tell.
+    """
+    if "relative_orbit" not in cube.coords:
+        raise CubeError(
+            "The cube has no relative_orbit along time: open it by datatake (groupby='datatake') from a "
+            "source that tells it, or set it: cube.assign_coords(relative_orbit=('time', [...]))."
+        )
+    orbits: np.ndarray = cube["relative_orbit"].values.astype(np.int64)
+    return np.broadcast_to(orbits, (cube.sizes["time"],))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,6 +30,8 @@ CHUNKS: Final = {"time": 1, "y": 1024, "x": 1024}
 """One date and 1024² px: whole internal blocks of the usual Cloud-Optimized GeoTIFFs."""
 BLOCK: Final = 1024
 """Side of an internal block of ESA's JP2 and of most providers' GeoTIFFs, px: what one request reads."""
+MOST_BLOCKS: Final = 2_000_000
+"""Of all bands and dates: their tasks take gigabytes, before anything is read."""
 METHODS: Final = (
     "nearest", "bilinear", "cubic", "cubic_spline", "lanczos", "average", "mode", "max", "min", "med",
     "q1", "q3", "sum", "rms",
@@ -78,6 +81,7 @@ def assemble(
     ]
     grid = target_grid(native, area=area, resolution=resolution, crs=crs, geobox=geobox)
     steps = steps_of(scenes, groupby, schema.longitude_of(grid))
+    _refuse_vast(grid, len(steps), len(bands), chunks)
     methods = {band: _method(band, resampling, grid, scenes) for band in bands}
     cubes = [_layer(layer, bands, grid, chunks, methods, driver) for layer in layers_of(steps, _overlap)]
     cube = cubes[0]
@@ -105,6 +109,24 @@ def check_chunks(chunks: Mapping[str, int] | None) -> None:
     """Raise where `chunks` are none of a cube."""
     if chunks is not None and not (isinstance(chunks, Mapping) and set(chunks) <= set(schema.DIMS)):
         raise CubeError(f"chunks maps time, y and x to sizes, or is None; got {chunks!r}.")
+    whole = (int, np.integer)
+    for name, size in (chunks or {}).items():
+        if isinstance(size, bool) or not isinstance(size, whole) or not (size >= 1 or size == -1):
+            raise CubeError(f"chunks: {name} is a size of 1 or more, or -1 for all; got {size!r}.")
+
+
+def _refuse_vast(grid: "GeoBox", steps: int, bands: int, chunks: Mapping[str, int] | None) -> None:
+    """Raise where the graph alone would fill the memory, as by a bbox in another order."""
+    sizes = {} if chunks is None else {name: size for name, size in chunks.items() if size > 0}
+    y, x = grid.shape.yx
+    blocks = bands * steps * math.ceil(y / sizes.get("y", y)) * math.ceil(x / sizes.get("x", x))
+    blocks //= sizes.get("time", 1)
+    if blocks > MOST_BLOCKS:
+        raise CubeError(
+            f"{y} x {x} px at {steps} dates are {blocks:,} blocks to read, more than a graph can hold. "
+            "Is the bbox (west, south, east, north)? A large area is made region by region: "
+            "write_daily_regions()."
+        )
 
 
 def _name(crs: Any) -> str:

@@ -185,7 +185,7 @@ def _removed(item: "pystac.Item") -> bool | None:
             continue
         words = {"true": True, "false": False}
         flag = told if isinstance(told, bool) else words.get(str(told).strip().lower())
-        if flag is None or not isinstance(told, (bool, str)):
+        if flag is None:
             raise HarmonizationError(
                 f"Item {item.id} has {name} = {told!r}, which is neither true nor false: correct it, or "
                 "say the offset with offset=."

@@ -159,6 +159,11 @@ def target_grid(
     if crs is None and not systems:
         raise CatalogError("The items do not say where their pixels are (no proj:): pass geobox=.")
     system: Any = schema.parse_crs(crs) if crs is not None else systems[0]
+    if system.geographic and resolution is not None and _size(resolution) >= 1:
+        raise CubeError(
+            f"resolution={resolution!r} is in degrees, the units of {system}: 10 m are about 0.0001. "
+            "For metres leave crs= out, or choose a projected one."
+        )
     same = [grid for grid in native if grid.crs == system]
     finest = min(same, key=lambda grid: abs(grid.transform.a * grid.transform.e), default=None)
     if resolution is not None:

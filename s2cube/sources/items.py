@@ -12,7 +12,7 @@ from s2cube import schema
 from s2cube.errors import CatalogError, CubeError
 from s2cube.sources.assets import assets_by_band, data_type, href_of, native_grid, nodata_of, told_by
 from s2cube.sources.facts import Word, baseline_of, name_parts, worth
-from s2cube.sources.profiles import Product, Profile, product_of, profile_of
+from s2cube.sources.profiles import PROFILES, Product, Profile, product_of, profile_of
 from s2cube.sources.quiet import plain
 from s2cube.sources.scene import BandFacts, Box, Scene
 from s2cube.sources.stac_api import patient_io, read_parquet
@@ -82,6 +82,10 @@ def _read(href: str) -> Iterator["pystac.Item"]:
 def _unreadable(href: str, error: Exception) -> CatalogError:
     # What was raised may name the link with its signature, so it is no cause of this.
     why = plain(str(error)) or type(error).__name__
+    if isinstance(error, FileNotFoundError) and "/" not in href:
+        why = f"there is no such file, nor is it a catalogue's name ({', '.join(PROFILES)})."
+    elif isinstance(error, IsADirectoryError):
+        why = "it is a folder: name the catalog.json in it; open_local() opens folders of products."
     return CatalogError(f"Cannot read a STAC catalogue or item at {plain(href)}: {why}")
 
 

@@ -47,10 +47,13 @@ def within(
         inside = [one for one, place in zip(found, boxes, strict=True) if _meet(area, place)]
         if not inside:
             edges = np.round(boxes, 5)
+            west, south, east, north = area
+            swapped = any(_meet((south, west, north, east), place) for place in boxes)
             raise CatalogError(
                 f"No {what} meets the area {tuple(round(edge, 5) for edge in area)} (west, south, east, "
                 f"north); the {len(found)} {what}s lie within "
                 f"{(*edges[:, :2].min(0).tolist(), *edges[:, 2:].max(0).tolist())}."
+                f"{' Longitude comes first: they look swapped.' if swapped else ''}"
             )
         found = inside
     if datetime is not None:

@@ -246,10 +246,18 @@ class PlanetaryComputer:
         if key := os.environ.get(_SUBSCRIPTION):
             headers["Ocp-Apim-Subscription-Key"] = key
         request = urllib.request.Request(url, headers=headers)  # noqa: S310
-        with urllib.request.urlopen(request, timeout=self.timeout) as answer:  # noqa: S310
+        # Followed elsewhere, a redirection would take the key along.
+        with urllib.request.build_opener(_Stays()).open(request, timeout=self.timeout) as answer:
             told: Any = json.load(answer)
         expires = datetime.fromisoformat(told["msft:expiry"]).timestamp()
         return _Token.until(str(told["token"]), expires)
+
+
+class _Stays(urllib.request.HTTPRedirectHandler):
+    """Follows no redirection: it becomes the error of its status."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
 
 
 def _seconds(header: str) -> float:

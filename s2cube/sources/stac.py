@@ -29,11 +29,11 @@ def open_stac(
     *,
     bbox: Sequence[float] | None = None,
     geometry: Any = None,
+    geobox: "GeoBox | None" = None,
     datetime: Any = None,
     bands: str | Iterable[str] | None = None,
     resolution: float | None = None,
     crs: Any = None,
-    geobox: "GeoBox | None" = None,
     chunks: Mapping[str, int] | None = CHUNKS,
     groupby: GroupBy = "datatake",
     resampling: str | Mapping[str, str] | None = None,
@@ -58,6 +58,8 @@ def open_stac(
         West, south, east, north in degrees. By default, all that the items cover.
     geometry
         GeoJSON or shapely geometry in degrees; the cube covers its bounding box.
+    geobox
+        The exact grid, instead of area, resolution and CRS.
     datetime
         ``"2020-06-15"``, ``"2020-06"``, ``"2020"``, ``"2019-01-01/2020-12-31"`` or a pair; both ends
         included, ``".."`` for an open end.
@@ -67,8 +69,6 @@ def open_stac(
         Pixel size in units of the CRS. By default, that of the finest band asked for.
     crs
         By default, that of the items.
-    geobox
-        The exact grid, instead of area, resolution and CRS.
     chunks
         Dask chunks; None reads everything now.
     groupby

@@ -98,17 +98,18 @@ def search(
     url = known.url if known is not None else str(source)
     if not url.startswith(("http://", "https://")):
         raise CubeError(
-            f"{source!r} is no catalogue to search: name one of {', '.join(PROFILES)}, or give the URL "
-            "of a STAC API."
+            f"{plain(repr(source))} is no catalogue to search: name one of {', '.join(PROFILES)}, or "
+            "give the URL of a STAC API."
         )
     area = lonlat_box(None if bbox is None else list(bbox), geometry, geobox)
     if area is None:
         raise CubeError("A catalogue is searched in an area: give bbox=, geometry= or geobox=.")
     wanted = collection or (next(iter(known.collections), None) if known is not None else None)
     if wanted is None:
-        raise CubeError(f"{url} has many collections: say which one with collection=.")
+        raise CubeError(f"{plain(url)} has many collections: say which one with collection=.")
     start, end = (None, None) if datetime is None else period(datetime)
-    name = (known.name if known is not None else "") or url
+    # An address may hold a key, which belongs into no message.
+    name = (known.name if known is not None else "") or plain(url)
     found: dict[tuple[str | None, str], Any] = {}
     shown = _Progress(name, progress)
     try:
@@ -138,7 +139,7 @@ def search(
         raise
     except Exception as error:
         # pystac-client lets through what requests, urllib3 and the JSON decoder raise.
-        raise CatalogError(f"Searching {plain(name)} failed: {plain(str(error))}") from error
+        raise CatalogError(f"Searching {name} failed: {plain(str(error))}") from error
     finally:
         shown.close()
     if not found:

@@ -2,15 +2,15 @@
 
 What happens, in order. All that is not published yet is in ``append/`` in the work folder.
 
-1. The plan (``append_plan.py``). Under the claim on the whole store, a publication that was begun is
+1. The plan (``appending/plan.py``). Under the claim on the whole store, a publication that was begun is
    finished, the cube is compared with the store, and the plan is kept: days, layout, recipe. The same
    call makes the same plan, so that reruns and other runs go on with it. Another plan takes its place:
    then marks of the old one, and shards where the store has no days, are deleted.
-2. The regions (``append_region.py``), each by one run. New days are computed. A shard that has days
+2. The regions (``appending/region.py``), each by one run. New days are computed. A shard that has days
    already is read whole, held against the ledger and notes, noted as what it will be, and replaced:
    old days as they were, new ones behind. The region is marked when its shards are there for good. The
    store's metadata stay, so its readers see the old days, from old shards or new.
-3. Publication (``append_publish.py``), under the claim again: the new marks beside those that hold,
+3. Publication (``appending/publish.py``), under the claim again: the new marks beside those that hold,
    days and arrays' metadata, the root, the new marks alone.
 
 So at any instant what the root says is there, with old days that do not change; each file is as the
@@ -28,21 +28,15 @@ import xarray as xr
 
 from s2cube.errors import CubeError, StoreError
 from s2cube.schema import Provenance
-from s2cube.store.append_plan import Plan, keep_plan, pending, planned
-from s2cube.store.append_publish import finish, grown, publish, root_token
-from s2cube.store.append_region import CHANGED, REPLACED, AppendJob, lasting
-from s2cube.store.claims import Claims
-from s2cube.store.layout import (
-    ATTRIBUTE,
-    files_of,
-    regions_in,
-)
-from s2cube.store.ledger import APPEND, ROOT, Ledger, Mark
-from s2cube.store.progress import Progress
+from s2cube.store.appending.plan import Plan, keep_plan, pending, planned
+from s2cube.store.appending.publish import finish, grown, publish, root_token
+from s2cube.store.appending.region import CHANGED, REPLACED, AppendJob, lasting
+from s2cube.store.layout import ATTRIBUTE, files_of, regions_in
+from s2cube.store.ledger import APPEND, Claims, Ledger, Mark
 from s2cube.store.read import known_store, opened_from
 from s2cube.store.report import WriteReport
-from s2cube.store.run import Cut
-from s2cube.store.work import as_store_errors, work_through
+from s2cube.store.run import Cut, Progress, as_store_errors, failure_of, work_through
+from s2cube.store.target import ROOT
 from s2cube.store.write import check_filled, items_of
 
 __all__ = ["MARKS", "append_daily"]
@@ -147,7 +141,12 @@ def append_daily(
             made = work_through(Cut(added), jobs, claims, shown=shown)
         marks |= made.marks
         if failed := {name: mark for name, mark in marks.items() if not mark.there}:
-            raise _failure(ledger, marks, failed, made.errors)
+            state = "is as it was before" if ledger.published else "stays closed, as it is being revised"
+            told = (
+                f"{len(failed)} of {len(marks)} regions of {ledger.store.name} could not be appended "
+                f"to; the store {state}, and the same call does the rest."
+            )
+            raise failure_of(told, failed, made.errors)
         with claims.whole():
             if pending(ledger) == plan:
                 publish(ledger, plan, [marks[name] for name in regions_in(plan.layout)])
@@ -244,20 +243,3 @@ def _new_counts(marks: Mapping[str, Mark], old: Mapping[str, Mark], begin: int) 
             total[Provenance(kind).name.lower()] += total[told]
     changed = {CHANGED: total[CHANGED]} if total[CHANGED] else {}
     return {**lasting({name: count for name, count in total.items() if count}), **changed}
-
-
-def _failure(
-    ledger: Ledger,
-    marks: Mapping[str, Mark],
-    failed: Mapping[str, Mark],
-    errors: Mapping[str, BaseException],
-) -> StoreError:
-    name = next(iter(errors or failed))
-    state = "is as it was before" if ledger.published else "stays closed, as it is being revised"
-    failure = StoreError(
-        f"{len(failed)} of {len(marks)} regions of {ledger.store.name} could not be appended to; the "
-        f"store {state}, and the same call does the rest. First failure ({name}): "
-        f"{failed[name].error}"
-    )
-    failure.__cause__ = errors.get(name)
-    return failure

@@ -16,7 +16,7 @@ from s2cube.blocks import Reach, reach_of
 from s2cube.errors import CatalogError, CubeError
 from s2cube.plan import Region
 from s2cube.store.layout import names_in
-from s2cube.store.region import Job, Make
+from s2cube.store.run import Job, Make
 from s2cube.store.write import check_filled
 
 if TYPE_CHECKING:

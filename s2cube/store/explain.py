@@ -11,9 +11,9 @@ import numpy as np
 from s2cube.plan import Explanation, Region, explain
 from s2cube.store.layout import Profile, encoding_of, files_of, regions_in, shard_of
 from s2cube.store.ledger import Ledger
-from s2cube.store.region import Job
 from s2cube.store.regions import order_of
 from s2cube.store.report import as_html
+from s2cube.store.run import Job
 from s2cube.store.target import open_target
 from s2cube.store.write import REGION
 

@@ -7,18 +7,13 @@ from typing import Any
 
 import xarray as xr
 
-from s2cube.errors import StoreError, StoreMismatchError
+from s2cube.errors import StoreMismatchError
 from s2cube.plan import Region
-from s2cube.store.append_plan import ADDED, refuse_appending
-from s2cube.store.claims import Claims
-from s2cube.store.item import put_item
+from s2cube.store.appending.plan import ADDED, refuse_appending
 from s2cube.store.layout import ATTRIBUTE, files_of, regions_in, skeleton, token_of
-from s2cube.store.ledger import Ledger, Mark
-from s2cube.store.progress import Progress
-from s2cube.store.region import Job
+from s2cube.store.ledger import Claims, Ledger, Mark, put_item
 from s2cube.store.report import WriteReport
-from s2cube.store.run import Source
-from s2cube.store.work import as_store_errors, work_through
+from s2cube.store.run import Job, Progress, Source, as_store_errors, failure_of, work_through
 
 __all__ = ["Order", "carry_out"]
 
@@ -90,7 +85,7 @@ def carry_out(order: Order) -> WriteReport:
         marks |= done.marks
         failed = {name: mark for name, mark in marks.items() if not mark.there}
         if len(failed) > order.fraction * len(regions):
-            raise _failure(ledger, marks, failed, done.errors)
+            raise failure_of(_told(ledger, len(marks), len(failed)), failed, done.errors)
         with claims.whole():
             if not ledger.published:  # nor has another run been quicker
                 lost = [file for name in failed for file in files_of(layout, regions[name])]
@@ -129,22 +124,14 @@ def _sound(known: Mapping[str, Mark], jobs: Mapping[str, Job]) -> dict[str, Mark
     return {mark.region: mark for mark in marks if ledger.holds(mark, sizes)}
 
 
-def _failure(
-    ledger: Ledger,
-    marks: Mapping[str, Mark],
-    failed: Mapping[str, Mark],
-    errors: Mapping[str, BaseException],
-) -> StoreError:
-    name = next(iter(errors or failed))
+def _told(ledger: Ledger, every: int, failed: int) -> str:
     old = f" The store that was there is kept in {ledger.replaced.name} until then."
-    failure = StoreError(
-        f"{len(failed)} of {len(marks)} regions of {ledger.store.name} could not be written; "
-        f"{len(marks) - len(failed)} are safe on disk, and the same call (without overwrite=True) does "
-        f"the rest. The store stays closed until then (max_failed_fraction= opens it without them)."
-        f"{'' if ledger.replaced.vacant else old} First failure ({name}): {failed[name].error}"
+    return (
+        f"{failed} of {every} regions of {ledger.store.name} could not be written; {every - failed} "
+        "are safe on disk, and the same call (without overwrite=True) does the rest. The store stays "
+        "closed until then (max_failed_fraction= opens it without them)."
+        f"{'' if ledger.replaced.vacant else old}"
     )
-    failure.__cause__ = errors.get(name)
-    return failure
 
 
 def _prepare(order: Order) -> None:

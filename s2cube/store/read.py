@@ -16,7 +16,7 @@ from s2cube import schema
 from s2cube.errors import CubeError, StoreError, UnfinishedStoreError
 from s2cube.harmonize import reflectance
 from s2cube.schema import SCALE
-from s2cube.store.append_plan import pending
+from s2cube.store.appending.plan import pending
 from s2cube.store.geozarr import without_geozarr
 from s2cube.store.layout import ATTRIBUTE, FORMAT, encoding_of, region_holding, regions_in
 from s2cube.store.ledger import BlockStatus, Ledger, Mark
@@ -190,7 +190,7 @@ class _Shows:
 
 def _opened(ledger: Ledger, made: Mapping[str, Any], marks: Mapping[str, Mark] | None) -> xr.Dataset:
     """Return the arrays as they are on disk; with `marks`, only what they say is there."""
-    from s2cube.store.bridge import Served
+    from s2cube.store.target.bridge import Served
 
     # Read once: an append may replace it at any moment, and everything must fit together.
     root = ledger.root()

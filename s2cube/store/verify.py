@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from s2cube.errors import CubeError
-from s2cube.store.append_plan import ADDED
-from s2cube.store.append_publish import root_token
-from s2cube.store.append_region import note_of
-from s2cube.store.claims import Claims
+from s2cube.store.appending.plan import ADDED
+from s2cube.store.appending.publish import root_token
+from s2cube.store.appending.region import note_of
 from s2cube.store.layout import files_of, regions_in, token_of
-from s2cube.store.ledger import ROOT, WAITING, Facts, Ledger
+from s2cube.store.ledger import WAITING, Claims, Ledger
 from s2cube.store.read import known_store
 from s2cube.store.report import as_html, listed
+from s2cube.store.target import ROOT, Facts
 
 __all__ = ["Damage", "VerifyReport", "verify"]
 

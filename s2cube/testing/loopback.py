@@ -6,6 +6,7 @@ import random
 import socket
 import struct
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -81,7 +82,7 @@ class Faults:
             return self._random.choice(list(self.kinds))
 
 
-class Loopback:
+class Loopback(ABC):
     """An HTTP/1.1 server on 127.0.0.1 that lives as long as its ``with`` block.
 
     Subclasses say what they answer in :meth:`answer`; it is called from several threads.
@@ -105,9 +106,9 @@ class Loopback:
         self._open: set[socket.socket] = set()
         self._server: http.server.ThreadingHTTPServer | None = None
 
+    @abstractmethod
     def answer(self, request: Request) -> Response:
         """Return the answer to a request."""
-        raise NotImplementedError
 
     @property
     def url(self) -> str:

@@ -82,7 +82,7 @@ def _shards(held: Mapping[str, NDArray[Any]], layout: Mapping[str, Any], store: 
     """Put encoded shards as a region does, over those that are there, and bring them to disk."""
     import zarr
 
-    from s2cube.store.bridge import Recorder
+    from s2cube.store.target.bridge import Recorder
 
     ledger = Ledger(open_target(store))
     recorder = Recorder(ledger.store)

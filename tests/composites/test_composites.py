@@ -274,6 +274,7 @@ REFUSED: dict[str, tuple[Callable[[xr.Dataset], Any], str]] = {
         ),
         "time",
     ),
+    "a quantile": (lambda c: c.s2.percentile((0.25, 0.5)), r"not quantiles .* \[25.0, 50.0\]"),
     "device": (lambda c: c.s2.percentile(device="gpu"), "'cuda'"),
     "device of another kind": (lambda c: c.s2.geomedian(device=0), "'cuda'"),
     "an image": (lambda c: c.s2.median().s2.median(), "no 'time' dimension"),

@@ -110,6 +110,14 @@ def test_every_day_has_one_pan_european_season(day: int) -> None:
     assert label == f"{year} {seasons.pop()}"
 
 
+def test_seasons_without_a_look_at_the_ends_are_left_out() -> None:
+    """Also where the first look is of the very day after one ends."""
+    start, stop = (str(day) for day in SEASONS["pan-european"]["spring"])
+    first, last = (np.datetime64(f"2021-{day}") for day in (start, stop))
+    found = find_periods(np.array([first, last]), "pan-european")
+    assert found.coords["period"].values.tolist() == ["2021 spring"]
+
+
 def test_solar_days_east_and_west_of_the_date_line() -> None:
     """The day that people there call it, and not the one in Greenwich."""
     east = seen_at(["2021-06-30T11:00", "2021-06-30T13:00"], crs="EPSG:32660", x=722_000.0, y=10_000.0)

@@ -159,7 +159,6 @@ def test_angles_are_told_or_computed_or_asked_for(seen: xr.Dataset) -> None:
         ({"angles": {"sun": 30}}, "Unknown angle"),
         ({"angles": 30}, "mapping"),
         ({"angles": {"sun_zenith": 300.0}}, "between 0 and 180"),
-        ({"device": "cuda"}, "memory"),
         ({"elevation": "high"}, "one number"),
     ],
 )

@@ -227,6 +227,10 @@ def test_bad_input(clear: xr.Dataset) -> None:
         clear.s2.fill_gaps(dates=["2021-07-02T10:00"])
     with pytest.raises(CubeError, match="names no dates"):
         clear.s2.fill_gaps(dates=["yesterday-ish"])
+    with pytest.raises(CubeError, match=r"dates='2021' is no day .*date_range"):
+        clear.s2.fill_gaps(dates="2021")
+    with pytest.raises(CubeError, match=r"got str: s2cube.open_daily\(\)"):
+        s2cube.fill_gaps("daily.zarr")  # type: ignore[arg-type]
     with pytest.raises(CubeError, match="No date to fill"):
         clear.s2.fill_gaps(dates=[])
     with pytest.raises(CubeError, match="filled already"):

@@ -82,6 +82,17 @@ def test_encoding_clamps_and_never_wraps(values: np.ndarray) -> None:
     assert clamped(values) == beyond.sum()
 
 
+def test_what_is_missing_or_beyond_on_disk() -> None:
+    """By hand, as properties draw these values by chance only."""
+    values = np.float32([np.nan, np.inf, -np.inf, 3.2767, 3.2768, -3.2767, -3.2768, 0, -0.0001])
+    counts = [-32768, 32767, -32767, 32767, 32767, -32767, -32767, 0, -1]
+    assert encode(values).tolist() == counts
+    assert clamped(values) == 4
+    widths = np.float32([np.nan, 0, 6.5534, 6.5535, np.inf, -0.0001])
+    assert encode(widths, unsigned=True).tolist() == [65535, 0, 65534, 65534, 65534, 0]
+    assert clamped(widths, unsigned=True) == 3
+
+
 def test_encoding_rounds_half_to_even() -> None:
     halves = np.arange(-200, 200, dtype=np.float32) + np.float32(0.5)
     values = halves * np.float32(1e-4)
@@ -97,10 +108,11 @@ def test_the_worst_band_decides_the_status() -> None:
     failed = int(read_failed_value(np.dtype(np.uint16)))
     red = np.array([[[1, 0, 65535, 7, 65535]]], np.uint16)
     nir = np.array([[[1, 5, 9, failed, 0]]], np.uint16)
-    status = look_status(red, nir, nodata=(0, 0), marked=True)
-    assert status.ravel().tolist() == [
+    worst = [
         Status.CLEAR, Status.NO_DATA, Status.SATURATED, Status.READ_FAILED, Status.NO_DATA,
     ]  # fmt: skip
+    for bands in ((red, nir), (nir, red)):
+        assert look_status(*bands, nodata=(0, 0), marked=True).ravel().tolist() == worst
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int16", "int32", "float32"])
@@ -109,6 +121,13 @@ def test_the_mark_of_a_failed_read_is_no_measurement(dtype: str) -> None:
     raw = np.full((1, 1, 1), mark, dtype)
     assert np.isnan(decode(raw, nodata=None, scale=1.0, marked=True)).all()
     assert look_status(raw, nodata=(None,), marked=True).item() == Status.READ_FAILED
+
+
+def test_a_missing_count_that_is_the_mark_makes_room_for_it() -> None:
+    """Else every pixel without data would have failed to be read."""
+    held, missing = held_as(np.dtype("uint16"), 65534, marked=True)
+    assert missing == 65534 != read_failed_value(held)
+    assert held_as(np.dtype("uint16"), 65534, marked=False) == (np.dtype("uint16"), 65534)
 
 
 TYPES = ["uint8", "int8", "uint16", "int16", "int32", "uint32", "float32"]

@@ -197,7 +197,7 @@ def _facts(case: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in case.items() if key != "values"}
 
 
-@pytest.mark.parametrize("years", [30, 89])
+@pytest.mark.parametrize("years", [30, 89, 100])
 def test_ages_of_decades_fit(years: int) -> None:
     facts = {
         "valid": np.ones((1, 1, 1), bool),

@@ -1,11 +1,11 @@
-"""Buffers: exactly the pixels within the distance."""
+"""Buffers, opening, closing: exactly the pixels that the distance decides."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from s2cube.kernels.morphology import grow_status
+from s2cube.kernels.morphology import close_status, grow_status, open_status
 
 GROWN = (3, 4, 5)
 masks = hnp.arrays(
@@ -41,3 +41,32 @@ def test_no_data_neither_grows_nor_gives_way() -> None:
     grown = grow_status(status, radius=(9, 9), states=GROWN)
     assert grown[0, 0, 0] == 7
     assert (np.delete(grown.ravel(), 0) == 5).all()
+
+
+def grown(mask: np.ndarray, ry: float, rx: float) -> np.ndarray:
+    return by_distance(mask.astype(np.uint8) * 5, ry, rx) == 5
+
+
+RADII = st.sampled_from([(1, 1), (2, 1.42), (0, 2), (3, 1), (1.5, 2.3)])
+
+
+@given(masks, RADII)
+def test_opening_clears_what_holds_no_disk(status: np.ndarray, radius: tuple[float, float]) -> None:
+    masked = np.isin(status, GROWN)
+    kept = grown(~grown(~masked, *radius), *radius)
+    got = open_status(status, radius=radius, states=GROWN)
+    # Snow, water and what was not measured are none of its business.
+    np.testing.assert_array_equal(got, np.where(masked & ~kept, 0, status))
+
+
+@given(masks, RADII)
+def test_closing_fills_what_holds_no_disk(status: np.ndarray, radius: tuple[float, float]) -> None:
+    """Beyond the edge it is clear, so nothing near it is filled; and no higher state gives way."""
+    left = np.pad(
+        ~grown(np.isin(status, GROWN), *radius), ((0, 0), (4, 4), (4, 4)), constant_values=True
+    )
+    filled = ~grown(left, *radius)[:, 4:-4, 4:-4]
+    seen = np.where(np.isin(status, GROWN), status, 0)
+    got = close_status(status, radius=radius, states=GROWN)
+    expected = np.where(filled, np.maximum(status, by_distance(seen, *radius)), status)
+    np.testing.assert_array_equal(got, expected)

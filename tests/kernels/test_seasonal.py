@@ -9,6 +9,7 @@ from windows import off, scene
 from s2cube.kernels import process
 from s2cube.kernels.engine import compiled
 from s2cube.kernels.fill import fill_linear
+from s2cube.kernels.seasonal import settle
 from s2cube.schema import Provenance
 
 ALONE: dict[str, Any] = {"same_date": False}
@@ -112,3 +113,15 @@ def test_smooth_leaves_noise_out() -> None:
     window = of.fill(smooth=True, **ALONE)
     assert off(window, calm, of.valid) < 0.6 * off(of.fill(**ALONE), calm, of.valid)
     assert Provenance.OBSERVED not in window.source
+
+
+def test_a_date_of_haze_does_not_bend_the_season() -> None:
+    """The curve of a window is robust: one date that is all off is not followed."""
+    days = np.arange(0, 365, 10, dtype=np.int32)
+    season = (0.2 + 0.1 * np.sin(2 * np.pi * days / 365.25)).astype(np.float32)
+    looks = np.repeat(season[:, None, None], 50, axis=2)
+    clear = np.ones((len(days), 50), bool)
+    calm, _ = settle(looks.copy(), clear, days, days)
+    looks[18] += 0.5
+    hazy, _ = settle(looks, clear, days, days)
+    assert np.abs(hazy - calm).max() < 0.01

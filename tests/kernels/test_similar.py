@@ -10,7 +10,7 @@ from windows import Scene, off, scene
 
 import s2cube
 from s2cube.kernels.fill import fill_linear
-from s2cube.kernels.similar import folds_of
+from s2cube.kernels.similar import FOLDS, _huber, _regress, folds_of
 from s2cube.schema import Provenance
 
 
@@ -130,3 +130,21 @@ def test_real_clouds(real_data: Callable[[str], Path]) -> None:
         apart = np.abs(found - truth)[np.broadcast_to(where[:, None], truth.shape)]
         error[name] = np.nanmean(apart)
     assert error["similar"] < 0.6 * error["line"]
+
+
+def test_residuals_are_those_of_pixels_held_out() -> None:
+    """Of what can only be learnt by heart nothing is explained, and deviations stay honest."""
+    rng = np.random.default_rng(0)
+    target = rng.standard_normal((2, 500)).astype(np.float32)
+    features = np.concatenate([np.ones((1, 500)), rng.standard_normal((100, 500))]).astype(np.float32)
+    _, off, _ = _regress(features, target, np.arange(500) % FOLDS)
+    assert np.abs(off).mean() > 0.98 * np.abs(target).mean()
+
+
+def test_pixels_far_off_count_less() -> None:
+    """A cloud that was missed does not rule the regression."""
+    off = np.full((2, 100), 0.01, np.float32)
+    off[:, 7] = 0.5
+    weight = _huber(off)
+    assert weight[7] < 0.05
+    np.testing.assert_allclose(np.delete(weight, 7), 1, atol=1e-3)

@@ -11,6 +11,7 @@ from windows import Scene, scene
 
 from s2cube.kernels import process
 from s2cube.kernels.engine import compiled
+from s2cube.kernels.seasonal import SAMPLE
 from s2cube.kernels.window import Window, fill_window, peak_bytes
 from s2cube.schema import Provenance
 
@@ -69,6 +70,38 @@ def test_causal_does_not_know_the_future(same_date: bool, smooth: bool) -> None:
             )
             cut = Scene(of.truth[: k + 1], of.valid[: k + 1], of.days[: k + 1])
             same(cut.fill(upto, **how), known)
+
+
+def test_what_is_causal_never_lies_between_two_looks() -> None:
+    """Nor on one that was smoothed."""
+    of = scene(1, looks=8, shape=(12, 16))
+    for smooth in (False, True):
+        source = of.fill(daily(of), causal=True, smooth=smooth).source
+        assert (source != Provenance.INTERPOLATED).all()
+        assert (source == Provenance.EXTRAPOLATED).any()
+
+
+@CAUSAL
+def test_same_date_is_said_of_that_date_alone(causal: bool) -> None:
+    """Not of the days after it, on which what it said fades."""
+    of = scene(1, looks=10)
+    source = of.fill(daily(of), causal=causal).source
+    told = daily(of)[(source == Provenance.SAME_DATE).any(axis=(1, 2))]
+    assert len(told)
+    assert set(told) <= set(of.days)
+
+
+def test_causal_learns_from_pixels_that_chance_alone_picks() -> None:
+    """Of a window larger than what is learnt from: which pixels will ever be clear is not known yet."""
+    of = scene(2, looks=7, shape=(46, 48))
+    assert of.valid[0].size > SAMPLE
+    of.valid[:-1, :, :12] = False
+    targets = np.arange(of.days[0], of.days[-1], dtype=np.int32)
+    hidden = of.valid.copy()
+    hidden[-1] = False
+    hidden[-1, 0, 20] = True
+    how = {"causal": True, "same_date": False}
+    same(of.fill(targets, **how), of.but(valid=hidden).fill(targets, **how))
 
 
 @SAME

@@ -57,6 +57,15 @@ def test_inside_a_geometry(cube: xr.Dataset) -> None:
     np.testing.assert_array_equal(clear_share(cube, geometry=geojson).values, part.values)
 
 
+def test_only_what_lies_inside_counts(cube: xr.Dataset) -> None:
+    """Half of a square, along its diagonal: what is clear beside it does not."""
+    classes = np.full(cube["SCL"].shape, 4, np.uint8)
+    west, south, east, north = square(cube, slice(5, 25), slice(10, 30)).bounds
+    half = shapely.Polygon([(west, south), (east, south), (west, north)])
+    whole = clear_share(cube.assign(SCL=(cube["SCL"].dims, classes)), geometry=half)
+    np.testing.assert_array_equal(whole.values, 1)
+
+
 def test_pixels_count_by_their_centre(cube: xr.Dataset) -> None:
     """A triangle: half of the box around it, and clouds in the other half do not count."""
     (west, north), (east, south) = [

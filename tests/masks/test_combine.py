@@ -27,6 +27,8 @@ def masks_of(cube: xr.Dataset, *classes: int) -> list[xr.Dataset]:
         ((4, 9, 4), "any", Status.CLOUD),
         ((4, 9, 4), "most", Status.CLEAR),
         ((4, 9, 3), "most", Status.CLOUD),  # cloud and shadow: dropped by two, as cloud
+        ((4, 9, 9, 4), "most", Status.CLEAR),  # half is not more than half
+        ((4, 9, 9, 3), "most", Status.CLOUD),
         ((6, 9, 3), "all", Status.CLEAR_WATER),
         ((3, 9, 10), "all", Status.CLOUD),
         ((3, 3, 4), 2, Status.SHADOW),
@@ -39,6 +41,16 @@ def test_votes(cube: xr.Dataset, classes: tuple[int, ...], votes: object, expect
     plain = cube.drop_vars("status")
     status = s2cube.combine_masks(masks_of(plain, *classes), votes=votes)["status"]
     assert set(np.unique(status)) == {expected}
+
+
+def test_a_state_that_did_not_vote_is_not_given(cube: xr.Dataset) -> None:
+    """Thin cloud alone is asked about: what another mask calls cloud does not make it cloud."""
+    plain = cube.drop_vars("status")
+    masks = masks_of(plain, 10, 9)
+    found = s2cube.combine_masks(masks, votes="any", classes=["thin_cloud"])["status"]
+    assert set(np.unique(found)) == {Status.THIN_CLOUD}
+    found = s2cube.combine_masks(masks, votes="all", classes=["thin_cloud"])["status"]
+    assert set(np.unique(found)) == {Status.CLOUD}, "the highest of the others"
 
 
 def test_agreement_and_refusals(cube: xr.Dataset) -> None:

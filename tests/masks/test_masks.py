@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import s2cube
 from s2cube import schema
 from s2cube.errors import CubeError
-from s2cube.schema import SCL_CLASSES, Status
+from s2cube.schema import SCL_CLASSES, SCL_STATUS, Status
 
 
 def test_scl_to_status(cube: xr.Dataset) -> None:
@@ -24,6 +24,14 @@ def test_scl_to_status(cube: xr.Dataset) -> None:
         "water": "CLEAR_WATER", "unclassified": "CLEAR", "cloud_medium_probability": "CLOUD",
         "cloud_high_probability": "CLOUD", "thin_cirrus": "THIN_CLOUD", "snow_or_ice": "SNOW",
     }  # fmt: skip
+
+
+def test_a_class_that_sen2cor_does_not_have_is_no_measurement(cube: xr.Dataset) -> None:
+    """Never clear; and what could not be read is told apart from what was not there."""
+    classes = np.resize(np.arange(12, 256, dtype=np.uint8), cube["SCL"].shape)
+    status = s2cube.cloud_mask(cube.assign(SCL=(cube["SCL"].dims, classes)))["status"].values
+    expected = np.where(classes == 254, Status.READ_FAILED, Status.NO_DATA)
+    np.testing.assert_array_equal(status, expected)
 
 
 def test_default_drops_0_1_3_8_9_10_and_keeps_the_rest(cube: xr.Dataset) -> None:
@@ -60,6 +68,26 @@ def test_buffer_is_in_metres(cube: xr.Dataset) -> None:
     assert (s2cube.cloud_mask(coarse, buffer=25)["status"].values[0] == Status.CLOUD).sum() == 5
 
 
+def test_only_clouds_and_shadows_grow(cube: xr.Dataset) -> None:
+    """Snow, water and what was not measured have no soft edge."""
+    for value, status in SCL_STATUS.items():
+        classes = np.full(cube["SCL"].shape, 4, np.uint8)
+        classes[:, 20, 20] = value
+        one = cube.drop_vars("status").assign(SCL=(cube["SCL"].dims, classes)).isel(time=[0])
+        found = s2cube.cloud_mask(one, buffer=10)["status"].values
+        grows = status in (Status.THIN_CLOUD, Status.SHADOW, Status.CLOUD)
+        assert (found == status).sum() == (5 if grows else 1 if status else found.size), value
+
+
+def test_specks_are_opened_away_before_they_can_grow(cube: xr.Dataset) -> None:
+    classes = np.full(cube["SCL"].shape, 4, np.uint8)
+    classes[:, 20, 20] = 9
+    one = cube.drop_vars("status").assign(SCL=(cube["SCL"].dims, classes))
+    assert (s2cube.cloud_mask(one, opening=15, buffer=60)["status"] == Status.CLEAR).all()
+    # Nor does closing join what opening takes away.
+    assert (s2cube.cloud_mask(one, opening=15, closing=60)["status"] == Status.CLEAR).all()
+
+
 def test_buffer_in_degrees(cube: xr.Dataset) -> None:
     lat, lon = 60 - 1e-4 * np.arange(40), 10 + 1e-4 * np.arange(48)
     ds = xr.Dataset(
@@ -92,6 +120,8 @@ def test_masking_twice_combines(cube: xr.Dataset) -> None:
     left = np.zeros(cube["SCL"].shape, bool)
     left[:, :, :5] = True
     both = once.s2.mask_clouds(xr.DataArray(left, dims=("time", "y", "x")))
+    measured = once["status"].values[:, :, :5] < Status.SATURATED
+    assert (both["status"].values[:, :, :5][measured] == Status.CLOUD).all()
     assert np.isnan(both["B04"].values[:, :, :5]).all()
     np.testing.assert_array_equal(both["B04"].values[:, :, 5:], once["B04"].values[:, :, 5:])
     assert (both["status"].values >= once["status"].values).all()
@@ -127,14 +157,17 @@ def test_bad_input(cube: xr.Dataset) -> None:
         cube.s2.mask_clouds(classes=None)
     with pytest.raises(CubeError, match="Unknown mask method"):
         cube.s2.cloud_mask(["scl"])
-    with pytest.raises(CubeError, match=r"Unknown classes \['clouds'\]"):
-        cube.s2.mask_clouds(classes=["clouds"])
+    for name in ("clouds", "clear", "saturated"):
+        with pytest.raises(CubeError, match=rf"Unknown classes \['{name}'\]"):
+            cube.s2.mask_clouds(classes=[name])
     with pytest.raises(CubeError, match="needs level L2A, the cube is L1C"):
         cube.assign_coords(processing_level="L1C").s2.mask_clouds()
     with pytest.raises(CubeError, match="no scene classification"):
         cube.drop_vars("SCL").s2.mask_clouds()
     with pytest.raises(CubeError, match="differs along 'time'"):
         cube.s2.mask_clouds(s2cube.cloud_mask(cube.isel(time=slice(0, 5))))
+    with pytest.raises(CubeError, match=r"differs along 'x' .* other coordinates"):
+        cube.s2.mask_clouds(s2cube.cloud_mask(cube).assign_coords(x=cube["x"] + 10))
     with pytest.raises(CubeError, match="has no 'status'"):
         cube.s2.mask_clouds(cube[["B04"]])
     for no_mask in (cube["B04"], cube["SCL"], (cube["SCL"] > 7).astype("uint8")):

@@ -151,6 +151,35 @@ def test_a_reference_of_ones_own(series: tuple[xr.Dataset, xr.Dataset]) -> None:
     np.testing.assert_array_equal(part[..., 51:], given["status"][..., 51:])
 
 
+def test_clouds_are_not_what_is_usual() -> None:
+    """Where most looks are cloudy the reference is still the ground."""
+    cube = s2cube.testing.simulate_cube(
+        shape=(16, 16), seed=7, cloud_cover=0, bands=["B02", "B03", "B04", "B08", "B11"]
+    ).isel(time=slice(9))
+    cloudy = [1, 2, 4, 5, 7, 8]
+    for band in cube.data_vars:
+        if band in s2cube.schema.BANDS:
+            cube[band].values[cloudy] = 0.65
+    status = s2cube.cloud_mask(cube, "spectral-temporal", reference="year")["status"].values
+    assert (status[cloudy] == Status.CLOUD).mean() > 0.95
+    assert (status[[0, 3, 6]] < Status.THIN_CLOUD).mean() > 0.95
+
+
+def test_what_would_be_masked_is_weighed_together() -> None:
+    """Cloud and shadow, neither of them likely: what is masked is more likely than what is not."""
+    found = np.zeros((len(perceptrons.STATES), 5), np.float32)
+    at = {state: number for number, state in enumerate(perceptrons.STATES)}
+    found[at[Status.CLOUD]] = 0.3, 0.2, 0.25, 0, 1
+    found[at[Status.SHADOW]] = 0.3, 0.4, 0.25, 0, 0
+    found[at[Status.CLEAR]] = 0.4, 0.4, 0.5, 1, 0
+    found[:, 3] = np.nan
+    got = perceptrons.status_of(found, 0.5).tolist()
+    # Half is not more than half; and what was not measured is neither.
+    assert got[1:] == [Status.SHADOW, Status.CLEAR, Status.NO_DATA, Status.CLOUD]
+    assert got[0] in (Status.CLOUD, Status.SHADOW)
+    assert perceptrons.status_of(found[:, 4:], 1.0).tolist() != [Status.CLOUD], "nothing is surer"
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_threshold(series: tuple[xr.Dataset, xr.Dataset], method: str) -> None:
     masked = [
@@ -171,6 +200,8 @@ def test_what_it_refuses(series: tuple[xr.Dataset, xr.Dataset]) -> None:
         s2cube.cloud_mask(cube.drop_vars("processing_level"), "spectral-temporal")
     with pytest.raises(CubeError, match=r"series of 5 dates or more .* has 2: .*take 'spectral'"):
         s2cube.cloud_mask(cube.isel(time=[0, 1]), "spectral-temporal")
+    few = s2cube.cloud_mask(cube.isel(time=slice(5)), "spectral-temporal")
+    assert few.sizes["time"] == 5, "five are enough"
     usual = cube.s2.geomedian(deviations=False)
     for wrong, words in (
         (usual.drop_vars("B11"), "holds no B11"),

@@ -13,19 +13,19 @@ from s2cube.models import device, torch_kernels
 
 @pytest.mark.parametrize("name", ["cpu", "cuda", "cuda:1", "mps", "xpu"])
 def test_names(name: str) -> None:
-    assert device.check_device(name) == name
+    assert device.check_device(name, "it") == name
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "CUDA", 0, None, True])
 def test_no_names(name: Any) -> None:
     with pytest.raises(CubeError, match="'cuda' or 'cpu'; got"):
-        device.check_device(name)
+        device.check_device(name, "it")
 
 
 def test_without_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device, "find_spec", lambda _: None)
-    with pytest.raises(ImportError, match=r"pip install 's2cube-ard\[torch\]'"):
-        device.check_device("cuda")
+    with pytest.raises(ImportError, match=r"^This needs PyTorch: .*'s2cube-ard\[torch\]'"):
+        device.check_device("cuda", "This")
 
 
 def test_a_device_is_lent_to_one_at_a_time() -> None:

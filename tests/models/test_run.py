@@ -246,13 +246,13 @@ def test_auto_is_what_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("size", [0, -1, 2.5, True, "all", None])
 def test_sizes_that_are_none(size: Any) -> None:
     with pytest.raises(CubeError, match="batch_size is 'auto' or a number of windows from 1; got"):
-        run.check_run("cpu", size)
+        run.check_run("cpu", size, "it")
 
 
 def test_devices_that_are_none() -> None:
-    run.check_run("auto", "auto")
+    run.check_run("auto", "auto", "it")
     with pytest.raises(CubeError, match="'cuda' or 'cpu'; got 'gpu'"):
-        run.check_run("gpu", "auto")
+        run.check_run("gpu", "auto", "it")
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

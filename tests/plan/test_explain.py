@@ -109,7 +109,7 @@ def test_what_is_not_known_is_not_guessed(opened: xr.Dataset, tmp_path: Path) ->
         opened.drop_vars(ITEMS),
         noted(opened, {}),
         noted(opened, {"B04": READS["B04"]}),
-        opened.s2.fill_gaps("linear"),
+        opened.s2.mask_clouds().s2.fill_gaps("linear"),
     ):
         plan = explain(cube)
         assert plan.read_bytes is None
@@ -160,9 +160,9 @@ def test_joined_cubes_are_summed(tmp_path: Path) -> None:
 
 def test_dates_read_for_new_dates(tmp_path: Path, opened: xr.Dataset) -> None:
     """After filling only the graph tells; of a joined cube not even that."""
-    assert "made of 2 read" in repr(explain(opened.s2.fill_gaps("linear", freq="1D")))
+    assert "made of 2 read" in repr(explain(opened.s2.mask_clouds().s2.fill_gaps("linear", freq="1D")))
     others = [s2cube.open_stac(item, chunks=CHUNKS) for item in pair(tmp_path / "apart")]
-    filled = explain(xr.concat(others, "time").s2.fill_gaps("linear", freq="1D"))
+    filled = explain(xr.concat(others, "time").s2.mask_clouds().s2.fill_gaps("linear", freq="1D"))
     assert filled.looks is None
     assert "made of" not in repr(filled)
 

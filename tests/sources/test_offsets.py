@@ -13,6 +13,8 @@ from offset_cases import CASES, V1, Case, counts
 
 import s2cube
 from s2cube.errors import CatalogError, HarmonizationError
+from s2cube.sources.facts import baseline_of
+from s2cube.sources.profiles import Product
 
 
 def item_of(case: Case) -> pystac.Item:
@@ -133,3 +135,10 @@ def test_the_date_never_decides() -> None:
             item = item_of(Case("", "", "", "B04", {"s2:processing_baseline": baseline}))
             item.datetime = datetime.datetime(year, 1, 1, tzinfo=datetime.UTC)
             assert s2cube.reflectance_offset(item, "B04") == expected
+
+
+def test_of_several_baselines_the_property_has_the_word() -> None:
+    """Where they do not differ in whether there is an offset: it says which version is newer."""
+    item = item_of(Case("", "", "", "B04", {"s2:processing_baseline": "05.11"}))
+    item.id = "S2B_MSIL2A_20190629T212529_N0500_R043_T06VVN_20201006T080531"
+    assert baseline_of(item, Product()) == (5, 11)

@@ -121,6 +121,35 @@ def test_metadata_that_is_no_stac(tmp_path: Path) -> None:
     assert np.allclose(s2cube.open_stac(odd("B04", **{"raster:bands": [kind]}))["B04"], 0.3)
 
 
+def test_slips_of_a_first_day(tmp_path: Path) -> None:
+    item = scene(tmp_path, "x", "2020-06-05T10:00", {"B04": flat(3000)})
+    west, south, east, north = item.bbox or ()
+    for asked, message in (
+        ({"chunks": {"x": 0}}, "chunks: x is a size of 1 or more, or -1 for all; got 0"),
+        ({"chunks": {"y": 2.5}}, "chunks: y is a size of 1 or more"),
+        ({"crs": "EPSG:4326", "resolution": 10}, "resolution=10 is in degrees"),
+        (
+            {"bbox": (west, south, east + 25, north + 25), "resolution": 1},
+            "blocks to read.*Is the bbox",
+        ),
+    ):
+        with pytest.raises(CubeError, match=message):
+            s2cube.open_stac(item, **asked)
+    with pytest.raises(CatalogError, match="Longitude comes first: they look swapped"):
+        s2cube.open_stac(item, bbox=(south, west, north, east))
+    with pytest.raises(CatalogError, match=r"nor is it a catalogue's name .earth-search"):
+        s2cube.open_stac("earthsearch")
+    with pytest.raises(CatalogError, match=r"it is a folder: name the catalog\.json"):
+        s2cube.open_stac(tmp_path)
+
+
+def test_clouds_that_were_not_masked_are_not_filled_in_silence(tmp_path: Path) -> None:
+    looks = s2cube.open_stac(pair(tmp_path))
+    with pytest.raises(UserWarning, match=r"clouds were not masked: .* Call mask_clouds\(\) first"):
+        looks.s2.fill_gaps("linear")
+    looks.s2.mask_clouds(looks["B04"] > 1).s2.fill_gaps("linear")
+
+
 def test_relative_links_of_items_in_memory(tmp_path: Path) -> None:
     item = scene(tmp_path, "x", "2020-06-05T10:00", {"B04": flat(3000)})
     item.assets["B04"].href = "./B04.tif"

@@ -179,6 +179,16 @@ def test_links_are_told_without_their_signatures(tmp_path: Path) -> None:
         assert len(server.requests) == 2, "what does not pass ends at once"
 
 
+def test_searches_are_told_without_the_keys_of_their_address(tmp_path: Path) -> None:
+    key = "sesame" * 2
+    with StacApi(year(tmp_path, 1)) as api:
+        address = f"{api.url}?key={key}"
+        for asked in ({}, {"collection": "sentinel-2-l2a", "datetime": "1999"}):
+            with pytest.raises((CatalogError, CubeError)) as error:
+                s2cube.search(address, bbox=AREA, **asked)
+            assert key not in "".join(traceback.format_exception(error.value))
+
+
 def test_the_users_way_of_reading_catalogues_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,16 @@ def test_radar_lies_on_the_grid_of_the_optical_cube(tmp_path: Path) -> None:
     np.testing.assert_array_equal(cube["y"], optical["y"])
 
 
+def test_radar_without_data_is_known_by_its_collection(tmp_path: Path) -> None:
+    """Where neither file nor item says which value that is; and no power at all is a measurement."""
+    power = np.full((20, 24), 0.05, "float32")
+    power[:2, :2], power[5, 5] = -32768, 0
+    item = scene(tmp_path, "S1A_rtc", "2020-06-05T05:12", {"vv": power}, nodata=None)
+    vv = s2cube.open_stac(of(item, "sentinel-1-rtc", platform="SENTINEL-1A"))["VV"].values[0]
+    assert np.isnan(vv).sum() == 4
+    assert vv[5, 5] == 0
+
+
 def test_decibels_and_unknown_radar_are_refused(tmp_path: Path) -> None:
     item = radar(tmp_path, np.full((20, 24), -12.0, "float32"))
     item.assets["vv"].extra_fields["raster:bands"] = [{"unit": "dB", "data_type": "float32"}]
@@ -97,6 +107,12 @@ def test_landsat_surface_reflectance(tmp_path: Path) -> None:
         {"data_type": "uint16", "scale": 1.0, "offset": 0.0, "nodata": 0}
     ]
     assert s2cube.open_stac(item, resolution=5)["red"].equals(cube["red"])
+    # What an item does say goes before what is known of its collection.
+    item.assets["red"].extra_fields["raster:bands"] = [
+        {"data_type": "uint16", "scale": 2.75e-5, "offset": -0.1, "nodata": 0}
+    ]
+    other = s2cube.open_stac(item, resolution=5)
+    np.testing.assert_allclose(other["red"].values[0, 5:, 5:], 0.395, atol=1e-6)
 
 
 def test_a_sensor_that_nothing_describes_is_not_taken_for_sentinel_2(tmp_path: Path) -> None:

@@ -247,6 +247,23 @@ def test_the_subscription_key_is_read_where_it_runs(
         assert tokenize(one) == before
 
 
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_the_subscription_key_stays_with_its_host(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    class Moved(FileServer):
+        def answer(self, _: Request) -> Response:
+            return Response(status, b"", {"Location": f"{elsewhere.url}/token"})
+
+    monkeypatch.setenv("PC_SDK_SUBSCRIPTION_KEY", "hush")
+    with FileServer(folder) as elsewhere, Moved(folder) as server:
+        one = PlanetaryComputer(token_url=f"{server.url}/token", retry=QUICK)
+        with pytest.raises(ReadError, match=f"HTTP status {status}"):
+            one("https://a1.blob.core.windows.net/c/B04.tif")
+        assert len(server.requests) == 1
+        assert not elsewhere.requests
+
+
 class Counted:
     """A user's signer."""
 

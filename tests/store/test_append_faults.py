@@ -13,9 +13,11 @@ from compare import assert_same, content
 
 import s2cube
 from s2cube.errors import StoreError, UnfinishedStoreError
-from s2cube.store import append, append_publish, region
-from s2cube.store import claims as clock
+from s2cube.store import append
+from s2cube.store.appending import publish as append_publish
 from s2cube.store.ledger import Ledger
+from s2cube.store.ledger import claims as clock
+from s2cube.store.run import region
 from s2cube.store.target import LocalTarget, open_target
 
 

@@ -14,9 +14,9 @@ from compare import PIECES, content
 
 import s2cube
 from s2cube.errors import StoreError
-from s2cube.store import claims as clock
-from s2cube.store import region
-from s2cube.store.claims import Claims
+from s2cube.store.ledger import claims as clock
+from s2cube.store.ledger.claims import Claims
+from s2cube.store.run import region
 from s2cube.store.target import LocalTarget, Target, open_target
 
 
@@ -88,7 +88,7 @@ def test_a_garbled_claim_is_nobodys(work: Target, mess: bytes) -> None:
 def test_on_one_machine_a_dead_process_is_known_at_once(tmp_path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path\n"
-        "from s2cube.store.claims import Claims; from s2cube.store.target import LocalTarget\n"
+        "from s2cube.store.ledger.claims import Claims; from s2cube.store.target import LocalTarget\n"
         "claims = Claims(LocalTarget(Path(sys.argv[1]))).__enter__()\n"
         "assert claims.take('a'); os.kill(os.getpid(), 9)\n"
     )

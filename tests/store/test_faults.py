@@ -18,8 +18,8 @@ from compare import PIECES, content
 
 import s2cube
 from s2cube.errors import StoreError, StoreMismatchError, UnfinishedStoreError
-from s2cube.store import region
 from s2cube.store.layout import shards_in
+from s2cube.store.run import region
 from s2cube.store.target import LocalTarget
 
 
@@ -87,13 +87,16 @@ def test_a_disk_that_is_really_full(daily: xr.Dataset, tmp_path: Path) -> None:
     assert s2cube.open_daily(store).sizes["x"] == 300
 
 
-def test_a_lost_or_torn_shard_is_redone(daily: xr.Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize("harm", ["lost", "torn"])
+def test_a_lost_or_torn_shard_is_redone(daily: xr.Dataset, tmp_path: Path, harm: str) -> None:
     store = tmp_path / "d.zarr"
     daily.s2.write_daily(store, **PIECES)
     whole = content(store)
-    (store / "B08" / "c" / "0" / "0" / "0").unlink()
-    torn = store / "B04" / "c" / "0" / "0" / "1"
-    torn.write_bytes(torn.read_bytes()[:-9])
+    shard = store / "B04" / "c" / "0" / "0" / "1"
+    rest = shard.read_bytes()[:-9]
+    shard.unlink()
+    if harm == "torn":
+        shard.write_bytes(rest)
     report = daily.s2.write_daily(store, **PIECES)
     assert (report.written, report.kept) == (1, 1)
     assert content(store) == whole
@@ -115,6 +118,51 @@ def test_a_store_that_is_replaced_is_kept_until_its_successor_is_finished(
     assert later.s2.write_daily(store, **PIECES).kept == 1
     assert s2cube.open_daily(store).sizes["time"] == 19
     assert not (tmp_path / "d.zarr.s2cube").exists()
+
+
+def test_what_a_mark_promises_is_on_the_disk_before_it(
+    small: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Power may fail at any moment: files, then their folders, then the mark; the root last of all.
+
+    No test can cut the power. This one listens to what is asked of the operating system.
+    """
+    heard: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def listened(handle: int) -> None:
+        fsync(handle)
+        heard.append(("sync", os.readlink(f"/proc/self/fd/{handle}")))
+
+    def renamed(old: Any, new: Any) -> None:
+        assert ("sync", str(old)) in heard, "a file gets its name when its bytes are on the disk"
+        replace(old, new)
+        heard.append(("put", str(new)))
+
+    monkeypatch.setattr(os, "fsync", listened)
+    monkeypatch.setattr(os, "replace", renamed)
+    store = tmp_path / "d.zarr"
+    small.s2.write_daily(store, **PIECES)
+
+    def last(kind: str, path: Path) -> int:
+        return max(k for k, one in enumerate(heard) if one == (kind, str(path)))
+
+    marks = [k for k, (kind, path) in enumerate(heard) if kind == "put" and "/marks/" in path]
+    shards = [Path(path) for kind, path in heard if kind == "put" and "/B04/c/" in path]
+    assert marks
+    assert shards
+    for shard in shards:
+        named = last("put", shard)
+        mark = min(k for k in marks if k > named)
+        for folder in (shard.parent, *shard.parents[1:5]):
+            assert any(one == ("sync", str(folder)) for one in heard[named:mark]), folder
+    for mark in marks:
+        folder = str(Path(heard[mark][1]).parent)
+        assert ("sync", folder) in heard[mark:], "a mark is settled too"
+    (root,) = [k for k, one in enumerate(heard) if one == ("put", str(store / "zarr.json"))]
+    assert root > max(k for k, (kind, path) in enumerate(heard) if kind == "put" and "/ledger/" in path)
+    assert root > max(marks)
+    assert ("sync", str(store)) in heard[root:]
 
 
 def test_a_shard_that_vanishes_is_not_taken_for_an_empty_one(

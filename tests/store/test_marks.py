@@ -13,7 +13,7 @@ from compare import PIECES
 import s2cube
 from s2cube.store.layout import files_of, regions_in
 from s2cube.store.ledger import BlockStatus, Mark
-from s2cube.store.marks import pack, unpack
+from s2cube.store.ledger.marks import pack, unpack
 from s2cube.store.target import LocalTarget
 
 BANDS = ["B02", "B03", "B04", "B05", "B06", "B07", "B08", "B8A", "B11", "B12", "provenance", "clear_age"]

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 import s2cube
 from s2cube.errors import StoreError
-from s2cube.store import run
+from s2cube.store.run import workers as run
 
 pytestmark = ON_A_CLUSTER
 

@@ -17,10 +17,10 @@ from wire import wire_to
 
 import s2cube
 from s2cube.errors import StoreError, StoreMismatchError, UnfinishedStoreError
-from s2cube.store import claims as clock
-from s2cube.store import region
-from s2cube.store import s3 as s3_file
+from s2cube.store.ledger import claims as clock
+from s2cube.store.run import region
 from s2cube.store.target import open_target
+from s2cube.store.target import s3 as s3_file
 
 
 def objects(address: str) -> dict[str, bytes]:

@@ -44,7 +44,7 @@ def test_a_task_that_dies_shows_no_credentials(
     client: Any, small: xr.Dataset, s3: str, moto: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Dask tells the arguments of a task that fails: they must not hold the piece's bytes."""
-    from s2cube.store.run import _Piece
+    from s2cube.store.run.workers import _Piece
 
     assert "secret" not in repr(_Piece(b"secret"))
     with caplog.at_level(logging.WARNING):

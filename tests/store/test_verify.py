@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import xarray as xr
 from compare import PIECES, content
+from s2cube.store.claims import Claims
 
 import s2cube
 from s2cube.errors import CubeError, StoreError, UnfinishedStoreError
 from s2cube.store import Damage
 from s2cube.store.ledger import Ledger
+from s2cube.store.target import LocalTarget
 
 
 @pytest.fixture
@@ -130,6 +132,35 @@ def test_a_mark_of_other_files_is_told(small: xr.Dataset, store: Path) -> None:
     path.write_text(json.dumps(mark))
     assert [one.what for one in s2cube.verify(store, progress=False).damage] == ["mark"]
     assert small.s2.write_daily(store, **PIECES).written == 1
+
+
+def test_a_mark_of_another_recipe_is_told(small: xr.Dataset, store: Path) -> None:
+    """Its files may be whole: they are of other work."""
+    path = unpublished(small, store)
+    mark = json.loads(path.read_text())
+    path.write_text(json.dumps({**mark, "recipe": mark["recipe"][::-1]}))
+    assert [one.what for one in s2cube.verify(store, progress=False).damage] == ["mark"]
+    assert small.s2.write_daily(store, **PIECES).written == 1
+
+
+def test_nothing_is_repaired_under_a_run_that_writes(small: xr.Dataset, store: Path) -> None:
+    flip(store / SHARD, 100)
+    whole = content(store)
+    with Claims(LocalTarget(Path(f"{store}.s2cube"))):
+        with pytest.raises(StoreError, match=r"Another run is writing .* repair=True"):
+            s2cube.verify(store, repair=True, progress=False)
+        assert not s2cube.verify(store, progress=False).ok, "to look is allowed"
+    assert content(store) == whole
+    assert s2cube.verify(store, repair=True, progress=False).repaired
+
+
+def test_a_ledger_that_says_nothing_vouches_for_nothing(store: Path) -> None:
+    path = store / "ledger" / "zarr.json"
+    group = json.loads(path.read_text())
+    del group["attributes"]["ledger"]["gaps"]
+    path.write_text(json.dumps(group))
+    with pytest.raises(UnfinishedStoreError, match=r"2 of 2 regions .* are not there"):
+        s2cube.open_daily(store, on_gaps="raise")
 
 
 def packed(store: Path) -> Path:

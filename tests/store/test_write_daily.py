@@ -13,8 +13,9 @@ from s2cube import schema
 from s2cube.errors import CubeError, StoreError, StoreMismatchError
 from s2cube.kernels.counts import encode
 from s2cube.schema import Provenance, Status
-from s2cube.store import region, run
 from s2cube.store.ledger import Ledger
+from s2cube.store.run import region
+from s2cube.store.run import workers as run
 from s2cube.store.target import open_target
 
 

@@ -32,11 +32,11 @@ def open_local(
     *,
     bbox: Sequence[float] | None = None,
     geometry: Any = None,
+    geobox: "GeoBox | None" = None,
     datetime: Any = None,
     bands: str | Iterable[str] | None = None,
     resolution: float | None = None,
     crs: Any = None,
-    geobox: "GeoBox | None" = None,
     chunks: Mapping[str, int] | None = CHUNKS,
     groupby: GroupBy = "datatake",
     resampling: str | Mapping[str, str] | None = None,
@@ -62,7 +62,7 @@ def open_local(
         these. A folder or metadata file within a product means the product. Links are followed, and
         what is reached twice counts once. Where there are products and no `pattern` is given, other
         images are not looked at.
-    bbox, geometry, datetime, resolution, crs, geobox, chunks, groupby, resampling, on_read_error
+    bbox, geometry, geobox, datetime, resolution, crs, chunks, groupby, resampling, on_read_error
         As in :func:`~s2cube.open_stac`.
     bands
         Ids or common names. By default, all that every scene has. ``SCL`` comes along where there is.

@@ -3,7 +3,9 @@
 import io
 import logging
 import pickle
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -87,6 +89,46 @@ def test_a_redirection_is_not_followed(source: xr.Dataset, asked: Any, status: i
         assert KEY not in str(caught.value)
         assert len(paid(service, path)) == 1
         assert not elsewhere.requests
+
+
+@pytest.mark.parametrize(
+    ("link", "why"),
+    [
+        ("http://blob.example/1.tif?sig=secret", "is not encrypted"),
+        ("file:///etc/passwd?sig=secret", r"is no http\(s\) URL"),
+        ("ftp://blob.example/1.tif?sig=secret", r"is no http\(s\) URL"),
+        ("", r"is no http\(s\) URL"),
+    ],
+)
+def test_a_link_that_leads_astray_is_not_followed(link: str, why: str) -> None:
+    """A link is a credential, and says what is read: never from this machine, never in the open."""
+
+    class Told(client.Service):
+        def _ask(self, *_: Any, **__: Any) -> Any:
+            return {"FileAzureSasUri": link}
+
+    service = Told("https://clearsky.example", key.give(KEY), "account")
+    with pytest.raises(ServiceError, match=f"with a link that {why}") as caught:
+        service.save_link("/api/images/1", io.BytesIO(), lambda: "")
+    assert "secret" not in str(caught.value)
+
+
+def test_workers_are_told_the_key_and_logs_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dask's workers log the plugins that they get."""
+    told: list[Any] = []
+    ambient = SimpleNamespace(status="running", asynchronous=False, register_plugin=told.append)
+    dask = SimpleNamespace(default_client=lambda: ambient, WorkerPlugin=object)
+    monkeypatch.setitem(sys.modules, "distributed", dask)
+    handle = key.give(KEY)
+    key.share(handle)
+    (plugin,) = told
+    assert KEY not in f"{plugin} {plugin!r} {plugin.name}"
+    monkeypatch.setattr(key, "_given", {})
+    monkeypatch.delenv(key.VARIABLE, raising=False)
+    with pytest.raises(ServiceError, match="does not know the ClearSKY key"):
+        key.key_of(handle)
+    plugin.setup(None)
+    assert key.key_of(handle) == KEY
 
 
 def test_a_proxy_does_not_see_what_stays_here(

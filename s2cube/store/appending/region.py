@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from s2cube.errors import StoreError
 from s2cube.schema import PROVENANCE, Provenance
-from s2cube.store.append_plan import pending
+from s2cube.store.appending.plan import pending
 from s2cube.store.layout import encoding_of, files_of
-from s2cube.store.ledger import APPEND, ROOT, BlockStatus, Facts, Ledger, Mark, facts_of
-from s2cube.store.region import Job
+from s2cube.store.ledger import APPEND, BlockStatus, Ledger, Mark
+from s2cube.store.run import Job
+from s2cube.store.target import ROOT, Facts, facts_of
 
 if TYPE_CHECKING:
-    from s2cube.store.bridge import Recorder
+    from s2cube.store.target.bridge import Recorder
 
 __all__ = ["CHANGED", "REPLACED", "AppendJob", "lasting", "note_of"]
 
@@ -80,7 +81,7 @@ class AppendJob(Job):
 
     def recorder(self) -> "Recorder":
         """Return what puts the region's shards, each after a note of it."""
-        from s2cube.store.bridge import Recorder
+        from s2cube.store.target.bridge import Recorder
 
         return Recorder(self.ledger.store, objects=self.objects, before=self._before)
 
@@ -138,7 +139,7 @@ class AppendJob(Job):
             return np.full(shape, held.fill, held.dtype)
         import zarr
 
-        from s2cube.store.bridge import in_memory
+        from s2cube.store.target.bridge import in_memory
 
         key = f"{name}/{ROOT}"
         store, _ = in_memory({key: self.objects[key], file: content})

@@ -15,9 +15,9 @@ from enum import IntEnum
 from typing import Any, Final
 
 from s2cube.store.layout import files_of, regions_in
-from s2cube.store.target import is_safe
+from s2cube.store.target import Facts, is_safe
 
-__all__ = ["BlockStatus", "Facts", "Mark", "facts_of", "pack", "unpack"]
+__all__ = ["BlockStatus", "Mark", "pack", "unpack"]
 
 _NAMING: Final = ("variables", "shape", "shards", "region")
 """What of a layout decides the names of regions and files."""
@@ -26,9 +26,6 @@ _NO_FILE: Final = -1
 _LEVEL: Final = 6
 """Of gzip."""
 _MALFORMED: Final = (KeyError, TypeError, ValueError, AttributeError, IndexError)
-
-Facts = tuple[int, int]
-"""Size and CRC-32 of a file."""
 
 
 class BlockStatus(IntEnum):
@@ -100,11 +97,6 @@ class Mark:
             )
         except _MALFORMED:
             return None
-
-
-def facts_of(content: bytes) -> Facts:
-    """Return size and CRC-32 of a file."""
-    return len(content), zlib.crc32(content)
 
 
 def pack(layout: Mapping[str, Any], marks: Iterable[Mark]) -> tuple[bytes, bytes]:

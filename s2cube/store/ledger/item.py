@@ -8,7 +8,7 @@ from s2cube import schema
 from s2cube.export.files import item_of
 from s2cube.store.geozarr import geozarr_attrs
 from s2cube.store.layout import encoding_of
-from s2cube.store.ledger import Ledger
+from s2cube.store.ledger.ledger import Ledger
 
 __all__ = ["put_item"]
 

@@ -1,175 +1,20 @@
-"""Where a store can be: what the ledger needs of a folder, or of an object store."""
+"""Stores in folders: whole files or none, also when power fails."""
 
 import contextlib
 import os
 import secrets
 import shutil
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Final, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from s2cube.errors import StoreError
+from s2cube.store.target.base import Content, Target, is_safe
 
-__all__ = ["LocalTarget", "Target", "is_safe", "open_target"]
+__all__ = ["LocalTarget"]
 
-AT_ONCE: Final = 16
-"""Requests at a time: they wait for a disk or a network, not for a core."""
-
-Content = bytes | bytearray | memoryview
-
-
-def is_safe(key: str) -> bool:
-    """Return whether a key stays below the root that it is relative to."""
-    return not {"", ".", ".."} & set(key.split("/")) and not set("\\:\0") & set(key)
-
-
-class Target(ABC):
-    """A tree of files or objects, by keys: paths with ``/``, relative to its root.
-
-    It is pickled with the work, so it holds no connection. What fails raises StoreError, or an OSError
-    of the file system.
-    """
-
-    @property
-    @abstractmethod
-    def name(self) -> str:
-        """Path or address, as it is shown to people and kept in ``history``."""
-
-    @abstractmethod
-    def beside(self, suffix: str) -> "Target":
-        """Return the tree next to this one whose name has `suffix` at its end."""
-
-    @abstractmethod
-    def alone(self) -> tuple["Target", str]:
-        """Return the tree that this one lies in, and its name there."""
-
-    @abstractmethod
-    def put(self, key: str, content: Content, *, settle: bool = True) -> None:
-        """Put an object, whole or not at all; with `settle`, for good, also when power fails."""
-
-    @abstractmethod
-    def create(self, key: str, content: bytes) -> bool:
-        """Put an object where there is none; return whether there was none."""
-
-    @abstractmethod
-    def swap(self, key: str, seen: bytes, content: bytes) -> bool:
-        """Replace an object if it still holds what was `seen`; of several that try, one succeeds."""
-
-    @abstractmethod
-    def settle(self, keys: Iterable[str]) -> None:
-        """Make sure that objects put without `settle` stay when power fails."""
-
-    @abstractmethod
-    def get(self, key: str) -> bytes | None:
-        """Return an object, None where there is none."""
-
-    @abstractmethod
-    def size(self, key: str) -> int | None:
-        """Return the size of an object, None where there is none."""
-
-    @abstractmethod
-    def modified(self, key: str) -> float | None:
-        """Return when an object was put, in seconds by the clock of whoever keeps it."""
-
-    @abstractmethod
-    def sizes(self, prefix: str = "") -> dict[str, int]:
-        """Return the sizes of all objects, or of those in one folder (``"marks/"``)."""
-
-    @abstractmethod
-    def delete(self, keys: Iterable[str]) -> None:
-        """Delete objects; those that are not there are none."""
-
-    @abstractmethod
-    def delete_tree(self) -> None:
-        """Delete everything below the root, and the root."""
-
-    @abstractmethod
-    def carry_to(self, other: "Target") -> bool:
-        """Bring everything to another root of the same kind, where there is nothing.
-
-        Returns whether it has left here; an object store can only copy.
-        """
-
-    @property
-    @abstractmethod
-    def vacant(self) -> bool:
-        """Whether there is nothing at the root that could be lost."""
-
-    @abstractmethod
-    def array_store(self, *, read_only: bool) -> Any:
-        """Return Zarr's store for this tree."""
-
-    def hold(self, key: str) -> AbstractContextManager[None]:
-        """Show :meth:`held` that this process lives, until the end of the block or of the process."""
-        del key
-        return nullcontext()
-
-    def held(self, key: str) -> bool | None:
-        """Return whether the process that holds `key` lives; None where this cannot be told."""
-        del key
-        return None
-
-    def sweep(self) -> None:  # noqa: B027 - a service has nothing to sweep
-        """Remove what writers that were killed have left half-written, where there is such a thing."""
-
-    def tidy(self) -> None:  # noqa: B027
-        """Remove what is empty, where there is such a thing."""
-
-    def sizes_of(self, keys: Iterable[str]) -> dict[str, int | None]:
-        """Return the sizes of some objects."""
-        return _gathered(self.size, keys)
-
-    def get_all(self, keys: Iterable[str]) -> dict[str, bytes]:
-        """Return some objects; one that is not there, or vanishes meanwhile, is left out."""
-        found = _gathered(self.get, keys)
-        return {key: content for key, content in found.items() if content is not None}
-
-
-def _gathered(function: Any, keys: Iterable[str]) -> dict[str, Any]:
-    keys = list(keys)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        return dict(zip(keys, pool.map(function, keys), strict=True))
-
-
-def open_target(
-    store: str | os.PathLike[str], storage_options: Mapping[str, Any] | None = None
-) -> Target:
-    """Return the target that a user names.
-
-    Parameters
-    ----------
-    store
-        A path, or ``s3://bucket/prefix``.
-    storage_options
-        For object stores: see :func:`s2cube.write_daily`.
-
-    Raises
-    ------
-    StoreError
-        It is neither.
-    """
-    if not isinstance(store, (str, os.PathLike)) or not isinstance(os.fspath(store), str):
-        raise StoreError(f"A store is a path or an address like s3://bucket/name, got {store!r}.")
-    text = os.fspath(store)
-    if text.startswith("s3://"):
-        from s2cube.store.s3 import S3Target
-
-        return S3Target.parse(text, storage_options or {})
-    if "://" in text:
-        kind = text.partition("://")[0]
-        raise StoreError(
-            f"Stores are in folders and at s3://bucket/name (any service that speaks S3), not at {kind}://."
-        )
-    if storage_options:
-        raise StoreError(f"storage_options are for stores at s3://, {text} is a folder: leave them out.")
-    path = Path(text).expanduser().absolute()
-    if not path.name:
-        raise StoreError(f"{path} cannot be a store: name a folder in it.")
-    return LocalTarget(path)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -361,9 +206,6 @@ class LocalTarget(Target):
         for folder, _, _ in os.walk(self.root, topdown=False):
             with contextlib.suppress(OSError):
                 os.rmdir(folder)  # unless something is in it
-
-
-T = TypeVar("T")
 
 
 def _insisting(action: Callable[[], T]) -> T:

@@ -16,7 +16,7 @@ import xarray as xr
 from s2cube.blocks import progress_bar
 from s2cube.errors import StoreError
 from s2cube.plan import Region
-from s2cube.store.region import Job, Make, Outcome, write_region
+from s2cube.store.run.region import Job, Make, Outcome, write_region
 
 __all__ = ["Cut", "Source", "run"]
 

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Final
 
 from s2cube.errors import StoreError
-from s2cube.store.target import AT_ONCE, Content, Target, is_safe
+from s2cube.store.target.base import AT_ONCE, Content, Target, is_safe
 
 __all__ = ["S3Target", "told"]
 

@@ -17,10 +17,11 @@ from s2cube.kernels.counts import clamped, encode
 from s2cube.plan import Region
 from s2cube.schema import FAILED_LOOKS, PROVENANCE, Provenance
 from s2cube.store.layout import encoding_of, files_of, shard_of
-from s2cube.store.ledger import BlockStatus, Facts, Ledger, Mark
+from s2cube.store.ledger import BlockStatus, Ledger, Mark
+from s2cube.store.target import Facts
 
 if TYPE_CHECKING:
-    from s2cube.store.bridge import Recorder
+    from s2cube.store.target.bridge import Recorder
 
 __all__ = ["Job", "Make", "Outcome", "store_blocks", "version", "write_region"]
 
@@ -50,7 +51,7 @@ class Job:
 
     def recorder(self) -> "Recorder":
         """Return what puts the region's shards."""
-        from s2cube.store.bridge import Recorder
+        from s2cube.store.target.bridge import Recorder
 
         return Recorder(self.ledger.store)
 

@@ -15,8 +15,8 @@ from zarr.core.buffer import BufferPrototype, default_buffer_prototype
 from zarr.storage import MemoryStore, WrapperStore
 
 from s2cube.errors import StoreError
-from s2cube.store.ledger import ROOT, Facts
-from s2cube.store.target import Target
+from s2cube.store.target.base import ROOT, Facts, Target
+from s2cube.store.target.s3 import told
 
 __all__ = ["Recorder", "Served", "in_memory"]
 
@@ -156,8 +156,6 @@ def _network_told(name: str) -> Iterator[None]:
     except Exception as error:
         if not type(error).__module__.startswith("obstore"):
             raise
-        from s2cube.store.s3 import told
-
         failure = StoreError(f"{name} could not be read: {told(error, {})} Reading again may help.")
     if failure is not None:
         raise failure

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from s2cube.errors import StoreError
-from s2cube.store.claims import Claims
-from s2cube.store.ledger import Ledger, Mark
-from s2cube.store.progress import Progress
-from s2cube.store.region import Job, version
-from s2cube.store.run import Source, run
+from s2cube.store.ledger import Claims, Ledger, Mark
+from s2cube.store.run.progress import Progress
+from s2cube.store.run.region import Job, version
+from s2cube.store.run.workers import Source, run
 
-__all__ = ["Done", "as_store_errors", "work_through"]
+__all__ = ["Done", "as_store_errors", "failure_of", "work_through"]
 
 
 @contextlib.contextmanager
@@ -120,6 +119,14 @@ def work_through(
         if left and idle:
             claims.wait(f"{len(left)} regions")
     return Done(written, by_others, errors)
+
+
+def failure_of(told: str, failed: Mapping[str, Mark], errors: Mapping[str, BaseException]) -> StoreError:
+    """Return the error of a run whose regions `failed`: what is `told`, and the first of them."""
+    name = next(iter(errors or failed))
+    failure = StoreError(f"{told} First failure ({name}): {failed[name].error}")
+    failure.__cause__ = errors.get(name)
+    return failure
 
 
 def _failed(job: Job, error: BaseException) -> Mark:

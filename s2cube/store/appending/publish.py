@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from s2cube.errors import StoreError
-from s2cube.store.append_plan import PLAN, Plan, pending
-from s2cube.store.item import put_item
+from s2cube.store.appending.plan import PLAN, Plan, pending
 from s2cube.store.layout import ATTRIBUTE, token_of
 from s2cube.store.ledger import (
     APPEND,
@@ -21,12 +20,12 @@ from s2cube.store.ledger import (
     GROUP,
     LEDGER,
     OBJECTS,
-    ROOT,
     WAITING,
     Ledger,
     Mark,
-    facts_of,
+    put_item,
 )
+from s2cube.store.target import ROOT, facts_of
 
 __all__ = ["finish", "grown", "publish", "root_token"]
 
@@ -35,7 +34,7 @@ def grown(ledger: Ledger, plan: Plan) -> tuple[dict[str, bytes], bytes]:
     """Return days, arrays' metadata and the root as they will be: what was there, with more days."""
     import zarr
 
-    from s2cube.store.bridge import in_memory
+    from s2cube.store.target.bridge import in_memory
 
     root = json.loads(ledger.root() or b"{}")
     arrays = root["consolidated_metadata"]["metadata"]

@@ -14,15 +14,14 @@ from typing import Any, Final
 
 from s2cube.errors import StoreError
 from s2cube.store.layout import ATTRIBUTE, LEDGER
-from s2cube.store.marks import BlockStatus, Facts, Mark, facts_of, pack, unpack
-from s2cube.store.target import Target, is_safe
+from s2cube.store.ledger.marks import Mark, pack, unpack
+from s2cube.store.target import ROOT, Facts, Target, facts_of, is_safe
 
-__all__ = ["LEDGER", "BlockStatus", "Facts", "Ledger", "Mark", "facts_of"]
+__all__ = ["APPEND", "COMING", "GROUP", "LEDGER", "OBJECTS", "WAITING", "Ledger"]
 
 OBJECTS: Final = "objects"
 """Name of the group's attribute with size and CRC-32 of metadata and coordinates."""
-ROOT: Final = "zarr.json"
-GROUP: Final = f"{LEDGER}/zarr.json"
+GROUP: Final = f"{LEDGER}/{ROOT}"
 WAITING: Final = "root.json"
 COMING: Final = "coming"
 """Name of the group's attribute with marks and objects for the root that is about to be put."""
@@ -129,7 +128,7 @@ class Ledger:
     def has_objects(self, arrays: Iterable[str]) -> bool:
         """Return whether metadata and coordinates are all there, with their sizes."""
         known = {name: facts[0] for name, facts in self.objects().items() if name != ROOT}
-        names = [*known, *(f"{array}/zarr.json" for array in arrays)]
+        names = [*known, *(f"{array}/{ROOT}" for array in arrays)]
         sizes = self.store.sizes_of(dict.fromkeys(names))
         return all(size is not None and known.get(name, size) == size for name, size in sizes.items())
 
