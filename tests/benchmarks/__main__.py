@@ -134,6 +134,13 @@ def scale(asked: argparse.Namespace) -> str:
     return f"{text}\n\n{bench_scale.CLOSING}"
 
 
+def tile(asked: argparse.Namespace) -> str:
+    """Return the section on a tile of files."""
+    import bench_tile
+
+    return f"{told('Tile of a year', bench_tile, asked)}\n\n{bench_tile.CLOSING}"
+
+
 def told(title: str, section: ModuleType, asked: argparse.Namespace) -> str:
     """Print the tables of a section that measures something else than speed, and return it."""
     left_out: list[str] = []
@@ -156,6 +163,7 @@ SECTIONS: dict[str, Callable[[argparse.Namespace], str]] = {
     "Masks": masks,
     "Level 2A": ground,
     "Scale": scale,
+    "Tile of a year": tile,
 }
 
 
