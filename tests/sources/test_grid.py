@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from affine import Affine
 from odc.geo.geobox import GeoBox
 from pyproj import Transformer
 
@@ -11,8 +12,7 @@ HOW = {"area": None, "resolution": None, "crs": None, "geobox": None}
 
 
 def native(west: float, north: float, step: float, shape: tuple[int, int] = (300, 300)) -> GeoBox:
-    bounds = (west, north - shape[0] * step, west + shape[1] * step, north)
-    return GeoBox.from_bbox(bounds, "EPSG:32632", shape=shape)
+    return GeoBox(shape, Affine(step, 0, west, 0, -step, north), "EPSG:32632")
 
 
 @pytest.mark.parametrize("shift", [0.0, 5.0, 3.0])
