@@ -39,8 +39,8 @@ CLOSING = """\
 **What it says.** The whole tile passed, all 121 regions, one task each. A year of it does not fit the
 disk of the machine this was made on, 190 GB; by pixels it is four CPU hours with `linear` and a day with
 `similar`, so a quarter of an hour and one and a half hours on 16 cores. Half of the time of `linear`
-goes to the kernel of the operating system: with Dask's settings workers give freed memory back at once, and
-get it anew for each block."""
+goes to the kernel of the operating system: with Dask's settings workers give freed memory back at once,
+and get it anew for each block."""
 PEERS = ("dask", "distributed", "zarr", "rasterio", "odc-stac")
 BANDS = ("B02", "B03", "B04", "B08")
 SIDE = 1098
