@@ -25,6 +25,7 @@ __all__ = [
     "detected",
     "layers_of",
     "pack",
+    "status_of",
 ]
 
 FILE: Final = "perceptrons.npz"
@@ -90,7 +91,7 @@ def detected(
 
 
 def _status(*arrays: NDArray[Any], find: Any, threshold: float, **how: Any) -> NDArray[np.uint8]:
-    return _status_of(find(arrays, **how), threshold)
+    return status_of(find(arrays, **how), threshold)
 
 
 def _cloud(*arrays: NDArray[Any], find: Any, **how: Any) -> NDArray[np.float32]:
@@ -99,7 +100,7 @@ def _cloud(*arrays: NDArray[Any], find: Any, **how: Any) -> NDArray[np.float32]:
     return cloud
 
 
-def _status_of(found: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
+def status_of(found: NDArray[np.float32], threshold: float) -> NDArray[np.uint8]:
     """Return the status that probabilities speak for, shape ``(states, ...)`` → ``(...)``.
 
     What would be masked is so where all of it together is more likely than `threshold`; then, or else,

@@ -366,7 +366,7 @@ def test_looks_of_weight_zero_have_no_deviation(engine: Engine) -> None:
 
 
 @needs_numba
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_is_compiled_first_does_not_matter(tmp_path: Path) -> None:
     """Loops are compiled when first called, and kept: not with the liberties of who called first."""
     code = (

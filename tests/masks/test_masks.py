@@ -166,7 +166,7 @@ def test_bad_input(cube: xr.Dataset) -> None:
         cube.drop_vars("SCL").s2.mask_clouds()
     with pytest.raises(CubeError, match="differs along 'time'"):
         cube.s2.mask_clouds(s2cube.cloud_mask(cube.isel(time=slice(0, 5))))
-    with pytest.raises(CubeError, match=r"differs along 'x' .* other coordinates"):
+    with pytest.raises(CubeError, match=r"differs along 'x' \(other coordinates\)"):
         cube.s2.mask_clouds(s2cube.cloud_mask(cube).assign_coords(x=cube["x"] + 10))
     with pytest.raises(CubeError, match="has no 'status'"):
         cube.s2.mask_clouds(cube[["B04"]])

@@ -220,7 +220,7 @@ def test_a_service_that_refuses_is_told_from_one_that_is_gone(small: xr.Dataset)
     assert "could not be reached" in str(failure)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 @pytest.mark.parametrize("job", ["write", "append"])
 def test_killed_at_any_instant_it_resumes_to_the_same_store(s3: str, job: soak.Job) -> None:
     tally = soak.kills(soak.Place(s3, "series"), job, 4, np.random.default_rng(0), kills_each=2)

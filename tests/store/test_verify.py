@@ -9,12 +9,11 @@ import numpy as np
 import pytest
 import xarray as xr
 from compare import PIECES, content
-from s2cube.store.claims import Claims
 
 import s2cube
 from s2cube.errors import CubeError, StoreError, UnfinishedStoreError
 from s2cube.store import Damage
-from s2cube.store.ledger import Ledger
+from s2cube.store.ledger import Claims, Ledger
 from s2cube.store.target import LocalTarget
 
 

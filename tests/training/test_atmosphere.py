@@ -20,7 +20,7 @@ def test_skies_cover_the_range_and_come_out_the_same() -> None:
     assert max(sky["alt"] for sky in drawn) > 4
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_it_learns_a_table() -> None:
     """A table that the shipped emulator tells in the place of 6S."""
     rows = []
