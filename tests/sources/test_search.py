@@ -297,3 +297,15 @@ def test_a_file_that_is_no_parquet(tmp_path: Path) -> None:
     (tmp_path / "items.parquet").write_bytes(b"PAR1 not")
     with pytest.raises(CatalogError, match=r"Cannot read .*items\.parquet"):
         s2cube.open_stac(tmp_path / "items.parquet")
+
+
+def test_an_error_of_a_search_shows_no_signature(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: str) -> Any:
+        raise RuntimeError("Bad answer of https://stac.example.org/v1/search?sig=secret")
+
+    monkeypatch.setattr(stac_api, "_client", broken)
+    with pytest.raises(CatalogError, match=r"Searching .* failed: Bad answer") as caught:
+        s2cube.search(
+            "https://stac.example.org/v1?key=secret", collection="x", bbox=AREA, datetime="2020"
+        )
+    assert "secret" not in str(caught.value)
