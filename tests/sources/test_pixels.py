@@ -275,6 +275,25 @@ def test_classes_are_not_taken_from_overviews(tmp_path: Path) -> None:
         assert set(np.unique(cube["SCL"])) <= {4, 8}
 
 
+def test_overviews_save_reading_and_not_detail(tmp_path: Path) -> None:
+    """At 40 m the overview of 40 m is read, at 60 m that of 40 m: never a coarser one than asked."""
+    counts = landscape(10.0)
+    item = scene(tmp_path, "t", "2020-06-05T10:00", {"B04": counts})
+    means = s2cube.open_stac(item, resolution=40, resampling="average")["B04"].values[0]
+    with rasterio.open(item.assets["B04"].href, "r+") as file:
+        file.build_overviews([2, 4, 8], Resampling.average)
+    for size, plain in ((40, means), (60, None)):
+        seen = s2cube.open_stac(item, resolution=size, resampling="average")["B04"].values[0]
+        step = size // 10
+        rows, columns = (count // step for count in counts.shape)
+        whole = counts[: rows * step, : columns * step].reshape(rows, step, columns, step).mean((1, 3))
+        # Overviews are whole counts; at 60 m pixels of 40 m are shared among two.
+        near = 2e-4 if size == 40 else 0.06
+        np.testing.assert_allclose(seen[:rows, :columns], whole / 10_000, atol=near)
+        if plain is not None:
+            np.testing.assert_allclose(seen, plain, atol=2e-4)
+
+
 @pytest.mark.parametrize("name", ["own 20 m", "a third of a pixel off", "Europe"])
 @pytest.mark.parametrize("method", ["bilinear", "average", "lanczos"])
 def test_a_large_source_is_resampled_in_parts(

@@ -17,7 +17,7 @@ from remote import GDAL, JP2, MIXED, driver, made, opened, served
 
 import s2cube
 from s2cube.schema import Status
-from s2cube.sources.reader import _UNSAID, Driver
+from s2cube.sources.reader import _DEFINITE, _UNSAID, Driver
 from s2cube.sources.retry import Retry
 from s2cube.testing import Faults, FileServer, Request, Response
 
@@ -414,3 +414,10 @@ def test_threads_share_what_is_right(folder: Path, items: list[pystac.Item]) -> 
     assert len(found) == 4
     for cube in found:
         assert_same(cube, expected)
+
+
+@pytest.mark.parametrize(("status", "definite"), [(404, True), (403, True), (429, False), (503, False)])
+def test_which_answers_are_tried_again_to_the_end(status: int, definite: bool) -> None:
+    """What a server says once and for all gets few attempts; what passes gets all of them."""
+    said = f"HTTP response code: {status}"
+    assert bool(_DEFINITE.search(said)) is definite
