@@ -179,7 +179,7 @@ def test_strided_views(engine: Engine) -> None:
     np.testing.assert_array_equal(count, same)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_as_numbaggs() -> None:
     values = series(73, 9, "any", 0.4, pixels=200)
     with warnings.catch_warnings():
