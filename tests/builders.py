@@ -1,5 +1,6 @@
 """Builders that tests use: of a module, so that workers find them."""
 
+import functools
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,14 @@ from odc.geo.geobox import GeoBox
 
 import s2cube
 from s2cube import schema
+
+
+@functools.cache
+def _simulated(shape: tuple[int, int], end: str) -> xr.Dataset:
+    """Return a place as it is in memory: once, however many boxes are cut out of it."""
+    return s2cube.testing.simulate_cube(
+        shape=shape, seed=4, bands=["red", "nir"], start="2021-06-01", end=end
+    )
 
 
 @dataclass(frozen=True)
@@ -28,10 +37,7 @@ class Simulated:
 
     def place(self) -> xr.Dataset:
         """Return the whole place."""
-        cube = s2cube.testing.simulate_cube(
-            shape=self.shape, seed=4, bands=["red", "nir"], start="2021-06-01", end=self.end
-        )
-        return cube.chunk(time=1, y=self.chunks[0], x=self.chunks[1])
+        return _simulated(self.shape, self.end).chunk(time=1, y=self.chunks[0], x=self.chunks[1])
 
     def geobox(self) -> GeoBox:
         """Return its grid."""

@@ -19,6 +19,9 @@ hypothesis.settings.load_profile(
     os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default")
 )
 
+# numbagg is here as an oracle. Most users do not have it, and it compiles every reduction anew.
+xr.set_options(use_numbagg=False)
+
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -39,9 +42,9 @@ def cube() -> xr.Dataset:
     return s2cube.testing.simulate_cube(shape=(40, 48), seed=1)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster() -> Iterator[Any]:
-    """Two worker processes on loopback."""
+    """Two worker processes on loopback, for all tests: starting them takes longer than most tests do."""
     from clusters import two_workers
 
     with two_workers() as cluster:

@@ -50,7 +50,7 @@ claims.POLL = 0.05
 if store.startswith("s3:"):
     claims.EXPIRY = 3.0  # without locks, what a killed run had claimed is free only then
 cube = s2cube.testing.simulate_cube(
-    shape=(300, 800), seed=3, bands=["red"], start="2021-06-01", end="2021-07-15",
+    shape=(300, 520), seed=3, bands=["red"], start="2021-06-01", end="2021-07-15",
     chunks={{"time": 1, "y": 256, "x": 256}},
 )
 daily = cube.s2.mask_clouds("scl", buffer=30).s2.fill_gaps("last", causal=True)
@@ -176,7 +176,7 @@ def kill(process: subprocess.Popen[str], address: str, span: float, files: int, 
     else:
         before, wanted = seen_in(address), int(rng.integers(1, files + 1))
         while process.poll() is None and len(seen_in(address) - before) < wanted:
-            pass
+            time.sleep(0.0005)  # not to take the core from it
     in_time = process.poll() is None
     process.kill()
     process.wait()

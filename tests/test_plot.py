@@ -108,6 +108,8 @@ def test_bad_input(cube: xr.Dataset) -> None:
         cube.s2.plot_true_color(bands=("B12", "red", "green"))
     with pytest.raises(CubeError, match="outside the cube"):
         cube.s2.plot_series(x=15.0, y=48.0)
+    with pytest.raises(CubeError, match="'2099-07-01' lies outside the cube: "):
+        cube.s2.plot_true_color(dates=["2099-07-01"])
 
 
 def test_without_matplotlib_the_extra_is_named(

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import numpy as np
+
 from s2cube.errors import CubeError
 from s2cube.gapfill import classical, windows
 from s2cube.gapfill.intervals import levels_of
@@ -103,6 +105,9 @@ def check_method(
     options
         Of the method; their names only are looked at.
     """
+    for word, value in (("causal", causal), ("smooth", smooth)):
+        if not isinstance(value, (bool, np.bool_)):
+            raise CubeError(f"{word} is True or False, got {value!r}.")
     name, chosen = find_method(method, causal=causal)
     if causal and chosen.instead:
         raise CubeError(

@@ -1,7 +1,7 @@
 """``plot_true_color``: frames of a cube in true or false colour."""
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import xarray as xr
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = ["plot_true_color", "steps_of"]
+
+_DAY: Final = np.timedelta64(1, "D").astype("timedelta64[ns]")
 
 
 def plot_true_color(
@@ -94,7 +96,13 @@ def plot_true_color(
 
 
 def steps_of(cube: xr.Dataset, dates: Any, *, most: int) -> np.ndarray:
-    """Return the numbers of the steps nearest to `dates`; of None, at most so many, evenly spread."""
+    """Return the numbers of the steps nearest to `dates`; of None, at most so many, evenly spread.
+
+    Raises
+    ------
+    CubeError
+        `dates` are no dates, or lie outside those of the cube.
+    """
     if dates is None:
         count = min(most, cube.sizes["time"])
         return np.linspace(0, cube.sizes["time"] - 1, count).round().astype(int)
@@ -102,6 +110,12 @@ def steps_of(cube: xr.Dataset, dates: Any, *, most: int) -> np.ndarray:
         wanted = np.atleast_1d(np.asarray(dates, dtype="datetime64[ns]"))
     except (TypeError, ValueError) as error:
         raise CubeError(f"dates={dates!r} are no dates: {error}") from None
+    times = cube["time"].values
+    # As far off as frames are apart: that of a month is called by its first day.
+    near = np.diff(times).max(initial=_DAY)
+    for date in wanted[(wanted < times[0] - near) | (wanted > times[-1] + near)]:
+        day, first, last = (str(time.astype("datetime64[D]")) for time in (date, times[0], times[-1]))
+        raise CubeError(f"dates={day!r} lies outside the cube: {first} to {last}.")
     found: np.ndarray = cube.indexes["time"].get_indexer(wanted, method="nearest")
     return found
 

@@ -1,5 +1,6 @@
 """Where and when: the grid of a cube, its CRS, and solar days."""
 
+import functools
 import math
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Any, Final
@@ -60,6 +61,10 @@ def parse_crs(crs: object) -> Any:
     CubeError
         It is no coordinate reference system.
     """
+    return _parse_text(crs) if isinstance(crs, str) else _parse(crs)
+
+
+def _parse(crs: object) -> Any:
     from odc.geo import CRS, CRSError
 
     try:
@@ -74,6 +79,10 @@ def parse_crs(crs: object) -> Any:
     stated = plain.to_json_dict().get("id", {})
     epsg = plain.to_epsg(20 if stated.get("authority") == "EPSG" else 70)
     return CRS(plain if epsg is None else epsg)
+
+
+# Looking a code up takes 20 ms, and every verb asks for the grid.
+_parse_text = functools.lru_cache(maxsize=256)(_parse)
 
 
 def geobox_of(cube: xr.Dataset) -> "GeoBox":

@@ -18,7 +18,7 @@ def test_filling(client: Any, cube: xr.Dataset) -> None:
         def chain(c: xr.Dataset, name: str = method) -> xr.Dataset:
             return c.s2.mask_clouds("scl", buffer=50).s2.fill_gaps(name, freq="5D")
 
-        assert_same(chain(cube.chunk(time=5, y=17, x=20)), chain(cube))
+        assert_same(chain(cube.chunk(time=19, y=17, x=20)), chain(cube))
 
 
 def test_evaluation(client: Any, cube: xr.Dataset) -> None:

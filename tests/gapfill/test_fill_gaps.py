@@ -143,6 +143,8 @@ def test_options_are_told_and_checked(clear: xr.Dataset) -> None:
         ("linear", {"window": 3}, "has no option window; it has no options"),
         ("linear", {"smooth": True}, "smooth=True goes with median, whittaker, harmonic"),
         ("closest", {"causal": True}, "cannot be causal: use method='last'"),
+        ("last", {"causal": "yes"}, "causal is True or False, got 'yes'"),
+        ("median", {"smooth": None}, "smooth is True or False, got None"),
     ):
         with pytest.raises(CubeError, match=words):
             clear.s2.fill_gaps(method, **options)

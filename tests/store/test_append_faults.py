@@ -27,7 +27,9 @@ from s2cube.store.target import LocalTarget, open_target
         (False, 2, 9),
         (True, 6, 9),
         *(
-            pytest.param(revise, first, 3, marks=pytest.mark.thorough if revise else pytest.mark.slow)
+            pytest.param(
+                revise, first, 3, marks=pytest.mark.thorough if revise or first else pytest.mark.slow
+            )
             for revise in (False, True)
             for first in range(3)
         ),
