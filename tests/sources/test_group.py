@@ -40,6 +40,17 @@ def test_older_versions_of_a_tile_are_dropped_by_number(tmp_path: Path) -> None:
     assert cube["datatake"].values.tolist() == ["GS2A_20200605T100031_025870"]
 
 
+@pytest.mark.parametrize("groupby", ["datatake", "solar_day"])
+def test_steps_are_in_time_however_items_come(tmp_path: Path, groupby: Any) -> None:
+    taken = {
+        value: scene(tmp_path, f"s{value}", f"2020-06-{value:02}T10:00:31", {"B04": flat(value)})
+        for value in (15, 5, 10)
+    }
+    cube = s2cube.open_stac(list(taken.values()), groupby=groupby)
+    assert cube.indexes["time"].is_monotonic_increasing
+    assert (cube["B04"].values[:, 0, 0] * 1e4).round().tolist() == [5, 10, 15]
+
+
 def test_parts_of_a_split_tile_stay_both(tmp_path: Path) -> None:
     north, south = flat(5), flat(6)
     north[10:], south[:10] = 0, 0

@@ -262,6 +262,17 @@ def test_one_saturated_pixel_by_the_usual_ways(tmp_path: Path) -> None:
     assert set(np.unique(seen)) == {np.float32(0.2)}
 
 
+def test_what_is_missing_is_not_called_saturated(tmp_path: Path) -> None:
+    """The nearest pixel decides what is missing, also where a saturated one lies beside it."""
+    counts = flat(2000, (60, 72))
+    counts[30, 40], counts[30, 41] = 0, 65535
+    item = scene(tmp_path, "a", "2020-06-05T10:00", {"B11": counts}, resolution=20.0)
+    cube = s2cube.open_stac(item, geobox=GRIDS["own 10 m"], resampling="bilinear")
+    status = cube["status"].values[0, 60:62]
+    assert (status[:, 80:82] == Status.NO_DATA).all()
+    assert (status[:, 82:84] == Status.SATURATED).all()
+
+
 def test_classes_are_not_taken_from_overviews(tmp_path: Path) -> None:
     """A mean of classes is another class: 4 (vegetation) and 8 (cloud) make 6 (water)."""
     classes = np.where(np.indices((240, 288)).sum(0) % 2, 4, 8).astype("uint8")

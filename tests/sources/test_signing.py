@@ -119,6 +119,15 @@ def test_a_signature_that_was_revoked_is_made_anew_once(folder: Path, items: lis
         assert tokens(server) == 4
 
 
+def test_a_file_that_stays_forbidden_is_signed_anew_once(folder: Path, items: list[pystac.Item]) -> None:
+    """Others read with the same signature: it is not thrown away at each attempt."""
+    with FileServer(folder, signed=3600, faults=Faults(1.0, (403,), only="B04.cog.tif")) as server:
+        cube = opened(served(items[:1], server.href), driver(sign=signer(server)))
+        with pytest.raises(ReadError, match="403"):
+            cube["B04"].isel(x=slice(0, 8), y=slice(0, 8)).compute(scheduler="sync")
+        assert tokens(server) == 2
+
+
 def test_faults_of_the_token_service_pass(folder: Path, items: list[pystac.Item]) -> None:
     faults = Faults(0.4, (429, 500, 503, "reset", "truncate", "short"), seed=1)
     with FileServer(folder, signed=3600, faults=faults) as server:

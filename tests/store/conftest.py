@@ -14,7 +14,8 @@ import s2cube
 
 @pytest.fixture(scope="module")
 def daily() -> xr.Dataset:
-    """Four regions of which some pixels are never seen."""
+    """Four regions of which some pixels are never seen: chunks that are computed, as most tests write
+    them again and again."""
     cube = s2cube.testing.simulate_cube(
         shape=(300, 530),
         seed=2,
@@ -26,7 +27,12 @@ def daily() -> xr.Dataset:
     # A dark corner that is never seen clear, and negative reflectance.
     red = cube["B04"].where((cube["x"] > cube["x"][5]) | (cube["y"] < cube["y"][5])) - np.float32(0.03)
     cube["B04"] = red.astype("f4").assign_attrs(cube["B04"].attrs)
-    return cube.s2.mask_clouds("scl").s2.fill_gaps("linear", freq="3D").chunk(time=-1, y=150, x=200)
+    return (
+        cube.s2.mask_clouds("scl")
+        .s2.fill_gaps("linear", freq="3D")
+        .chunk(time=-1, y=150, x=200)
+        .persist()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +41,12 @@ def small() -> xr.Dataset:
     cube = s2cube.testing.simulate_cube(
         shape=(300, 520), seed=5, bands=["red"], start="2021-06-01", end="2021-06-20"
     )
-    return cube.s2.mask_clouds("scl").s2.fill_gaps("linear", freq="5D").chunk(time=-1, y=150, x=260)
+    return (
+        cube.s2.mask_clouds("scl")
+        .s2.fill_gaps("linear", freq="5D")
+        .chunk(time=-1, y=150, x=260)
+        .persist()
+    )
 
 
 @pytest.fixture(scope="session")

@@ -97,15 +97,16 @@ def test_stopped_at_any_put_or_delete_a_rerun_finishes(
     assert len(done) > 10
 
 
+@pytest.mark.parametrize("just_before", ["ledger/marks-", "B04/c/"])
 def test_marks_that_are_replaced_while_they_are_read(
-    causal: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    causal: xr.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, just_before: str
 ) -> None:
     """Who verifies when a day is published sees the store of before or of after, and no damage."""
     store, real, once = tmp_path / "d.zarr", LocalTarget.get, []
     days(causal, 0, 6).s2.write_daily(store, **HOW)
 
     def get(self: LocalTarget, key: str) -> bytes | None:
-        if key.startswith("ledger/marks-") and not once:
+        if key.startswith(just_before) and not once:
             once.append(key)
             appended(days(causal, 6, 7), store)
         return real(self, key)
@@ -166,6 +167,32 @@ def test_an_append_that_was_given_up_leaves_nothing(causal: xr.Dataset, place: s
     for name in ("d.zarr", "w.zarr"):
         appended(other, f"{place}/{name}")
     assert stored(store) == stored(f"{place}/w.zarr")
+    assert sound(store)
+
+
+def test_what_two_attempts_left_is_not_damage(causal: xr.Dataset, tmp_path: Path) -> None:
+    """A shard may be what either was about to put: its published days are the same in both."""
+    store = tmp_path / "d.zarr"
+    days(causal, 0, 6).s2.write_daily(store, **HOW)
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 1)
+        with pytest.raises(StoreError, match="link down"):
+            appended(days(causal, 6, 7), store)
+    real = LocalTarget.put
+
+    def put(self: LocalTarget, key: str, content: Any, **how: Any) -> None:
+        if key.startswith("B04/c/"):
+            raise OSError("no more")
+        real(self, key, content, **how)
+
+    other = days(causal, 6, 7)
+    other = other.assign(B04=other["B04"] * np.float32(0.5))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LocalTarget, "put", put)
+        with pytest.raises(StoreError, match="no more"):
+            appended(other, store)
+    assert sound(store)
+    assert appended(other, store).written == 2
     assert sound(store)
 
 
