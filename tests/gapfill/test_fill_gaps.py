@@ -163,6 +163,15 @@ def test_causal_filling_begins_with_the_first_clear_look(clear: xr.Dataset) -> N
     assert not (causal["provenance"] == Provenance.INTERPOLATED).any()
 
 
+@pytest.mark.parametrize("method", [name for name, one in METHODS.items() if one.instead is None])
+def test_nothing_causal_is_called_interpolated(clear: xr.Dataset, method: str) -> None:
+    """That would say that it leans on a look of later."""
+    for smooth in {False, METHODS[method].smooths}:
+        filled = clear.s2.fill_gaps(method, freq="30D", causal=True, smooth=smooth)
+        assert not (filled["provenance"] == Provenance.INTERPOLATED).any()
+        assert (filled["provenance"] == Provenance.EXTRAPOLATED).any()
+
+
 def test_dates_and_freq(clear: xr.Dataset) -> None:
     daily = clear.s2.fill_gaps("linear")
     some = ["2021-07-01", "2021-09-15", "2022-03-01"]
