@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from appends import HOW, appended, days, sound, stop_after, stored, values
 from compare import assert_same, content
 
@@ -256,6 +257,19 @@ def test_damage_is_told_and_a_revision_of_all_days_mends_it(causal: xr.Dataset, 
     days(causal, 0, 7).s2.write_daily(tmp_path / "w.zarr", **HOW)
     assert stored(str(store)) == stored(str(tmp_path / "w.zarr"))
     assert sound(store)
+
+
+def test_days_that_another_program_has_changed_are_not_built_upon(
+    causal: xr.Dataset, tmp_path: Path
+) -> None:
+    store = tmp_path / "d.zarr"
+    days(causal, 0, 6).s2.write_daily(store, **HOW)
+    times = zarr.open_array(store / "time", mode="r+")
+    times[:] = np.asarray(times[:]) + 1
+    before = stored(str(store))
+    with pytest.raises(StoreError, match=r"days of .*d\.zarr are not those that it was written with"):
+        appended(days(causal, 6, 7), store)
+    assert stored(str(store)) == before
 
 
 def test_the_same_append_twice_at_once(

@@ -17,6 +17,7 @@ from wire import wire_to
 
 import s2cube
 from s2cube.errors import StoreError, StoreMismatchError, UnfinishedStoreError
+from s2cube.store.kept import Kept
 from s2cube.store.ledger import claims as clock
 from s2cube.store.run import region
 from s2cube.store.target import open_target
@@ -44,6 +45,19 @@ def test_holds_the_same_bytes_as_a_folder(small: xr.Dataset, tmp_path: Path, s3:
     assert not open_target(f"{s3}/d.zarr.s2cube").sizes(), "nothing is left of the work"
     again = small.s2.write_daily(f"{s3}/d.zarr", **PIECES)
     assert (again.written, again.kept) == (0, 2)
+
+
+def test_files_kept_beside_a_store_are_found_by_other_processes(tmp_path: Path, s3: str) -> None:
+    """As the items of a job are: a worker gets a copy of its own."""
+    (tmp_path / "found.json").write_text('{"items": []}')
+    beside = Kept(open_target(f"{s3}/d.zarr"))
+    assert beside.named("items") is None
+    kept = beside.put(tmp_path / "found.json", "items")
+    assert kept == beside.named("items") == pickle.loads(pickle.dumps(kept))
+    assert kept.here().read_text() == '{"items": []}'
+    open_target(s3).delete(["d.zarr.items.json"])
+    with pytest.raises(FileNotFoundError, match=r"d\.zarr\.items\.json is gone: pass overwrite=True"):
+        kept.here()
 
 
 def test_resumes_after_a_failure(small: xr.Dataset, s3: str) -> None:
