@@ -1,6 +1,7 @@
 """How far a run is: drawn in place where somebody looks on, lines now and then for a log."""
 
 import io
+import itertools
 import sys
 
 import pytest
@@ -32,10 +33,8 @@ def test_in_a_terminal_one_line_is_drawn_anew(monkeypatch: pytest.MonkeyPatch) -
     assert len(drawn) == 4
     assert drawn[-1].startswith(f"[{'#' * WIDTH}] 5 of 5 regions of 365 days, 6 looks unread, ")
     assert drawn[-1].endswith("in all\n")
-    assert all(
-        len(later.rstrip("\n")) >= len(line.rstrip())
-        for line, later in zip(drawn, drawn[1:], strict=False)
-    )
+    for line, later in itertools.pairwise(drawn):
+        assert len(later) >= len(line.rstrip()), "nothing is left of a longer one"
 
 
 def test_a_log_gets_few_lines(monkeypatch: pytest.MonkeyPatch) -> None:
