@@ -378,6 +378,32 @@ def test_who_wakes_up_before_publishing_undoes_nothing(
     assert sound(store)
 
 
+def test_who_wakes_up_before_a_shard_undoes_nothing(causal: xr.Dataset, tmp_path: Path) -> None:
+    """Others, who took it for dead, have done its regions, and put a day more into the same shard."""
+    store = tmp_path / "d.zarr"
+    days(causal, 0, 8).s2.write_daily(store, **HOW)
+    real = region.store_blocks
+    before: dict[str, bytes] = {}
+
+    def suspended(*args: Any) -> Any:
+        patch.setattr(region, "store_blocks", real)
+        with pytest.MonkeyPatch.context() as meanwhile:
+            meanwhile.setattr(clock.Claims, "_lives", lambda *_: False)
+            meanwhile.setattr(clock.Claims, "refuse_others", lambda *_: None)
+            appended(days(causal, 8, 9), store)
+            appended(days(causal, 9, 10), store)
+        before.update(content(store))
+        return real(*args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(region, "store_blocks", suspended)
+        with pytest.raises(StoreError, match="finished or given up by another run"):
+            appended(days(causal, 8, 9), store)
+    assert content(store) == before
+    assert sound(store)
+    assert s2cube.open_daily(store).sizes["time"] == 10
+
+
 def test_an_unfinished_store_is_not_appended_to(causal: xr.Dataset, tmp_path: Path) -> None:
     store = tmp_path / "d.zarr"
     with pytest.MonkeyPatch.context() as patch:
