@@ -50,7 +50,7 @@ claims.POLL = 0.05
 if store.startswith("s3:"):
     claims.EXPIRY = 3.0  # without locks, what a killed run had claimed is free only then
 cube = s2cube.testing.simulate_cube(
-    shape=(300, 520), seed=3, bands=["red"], start="2021-06-01", end="2021-07-15",
+    shape=(300, 800), seed=3, bands=["red"], start="2021-06-01", end="2021-07-15",
     chunks={{"time": 1, "y": 256, "x": 256}},
 )
 daily = cube.s2.mask_clouds("scl", buffer=30).s2.fill_gaps("last", causal=True)

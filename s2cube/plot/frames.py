@@ -55,7 +55,7 @@ def plot_true_color(
     Raises
     ------
     CubeError
-        The cube lacks a band, or there are not three.
+        The cube lacks a band, there are not three, or `dates` lie outside the cube.
     ModuleNotFoundError
         matplotlib is not installed (extra ``plot``).
 

@@ -154,6 +154,29 @@ def days_in(times: NDArray[np.datetime64]) -> dict[str, str]:
     }
 
 
+def differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return in words what differs of two layouts, by the entries of the second."""
+    keys = [key for key, value in now.items() if there.get(key) != value]
+    if {"shape", "profile"} & set(keys):  # from which these follow
+        keys = [key for key in keys if key not in ("chunks", "shards")]
+    return [f"{key} {_in_words(key, there.get(key))}, now {_in_words(key, now[key])}" for key in keys]
+
+
+def _in_words(key: str, value: Any) -> str:
+    """Return one entry of a layout as a person would say it."""
+    match key, value:
+        case "days", {"first": first, "last": last, "sha256": checksum}:
+            # Without it, those with the same ends would seem to be the same.
+            return f"{first} to {last} (checksum {checksum[:6]})"
+        case "shape" | "region" | "chunks" | "shards", [*sizes]:
+            return " x ".join(map(str, sizes))
+        case "transform", [step, _, x, _, _, y]:
+            return f"pixels of {step:g} from x {x:.10g}, y {y:.10g}"
+        case "variables", {**names}:
+            return ", ".join(map(str, names))
+    return str(value)
+
+
 def _part_of(days: int, near: int) -> int:
     """Return the part of a shard of `days` that is a chunk: it divides it, and is about `near`."""
     parts = [part for part in range(1, days + 1) if days % part == 0]

@@ -10,7 +10,7 @@ import xarray as xr
 from s2cube.errors import StoreMismatchError
 from s2cube.plan import Region
 from s2cube.store.appending.plan import ADDED, refuse_appending
-from s2cube.store.layout import ATTRIBUTE, files_of, regions_in, skeleton, token_of
+from s2cube.store.layout import ATTRIBUTE, differences, files_of, regions_in, skeleton, token_of
 from s2cube.store.ledger import Claims, Ledger, Mark, put_item
 from s2cube.store.report import WriteReport
 from s2cube.store.run import Job, Progress, Source, as_store_errors, failure_of, work_through
@@ -161,8 +161,8 @@ def _prepare(order: Order) -> None:
         )
     if not order.resume:
         raise StoreMismatchError(f"{name} exists and resume=False: {remedy}")
-    if differ := _differences(made["layout"], layout):
-        raise StoreMismatchError(f"{name} was made with another layout ({differ}): {remedy}")
+    if differ := differences(made["layout"], layout):
+        raise StoreMismatchError(f"{name} was made with another layout ({'; '.join(differ)}): {remedy}")
     if made["recipe"] != recipe:
         same = made["recipe"].get("history") == recipe["history"]
         told = (
@@ -173,28 +173,3 @@ def _prepare(order: Order) -> None:
         raise StoreMismatchError(f"{name} was made with other settings ({told}): {remedy}")
     if not ledger.has_objects(layout["variables"]):
         ledger.begin(*skeleton(order.cube, layout, recipe))
-
-
-def _differences(there: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Return in words how two layouts differ; nothing if they do not."""
-    keys = [key for key, value in now.items() if there.get(key) != value]
-    if {"shape", "profile"} & set(keys):  # from which these follow
-        keys = [key for key in keys if key not in ("chunks", "shards")]
-    return "; ".join(
-        f"{key} {_in_words(key, there.get(key))}, now {_in_words(key, now[key])}" for key in keys
-    )
-
-
-def _in_words(key: str, value: Any) -> str:
-    """Return one entry of a layout as a person would say it."""
-    match key, value:
-        case "days", {"first": first, "last": last, "sha256": checksum}:
-            # Without it, those with the same ends would seem to be the same.
-            return f"{first} to {last} (checksum {checksum[:6]})"
-        case "shape" | "region" | "chunks" | "shards", [*sizes]:
-            return " x ".join(map(str, sizes))
-        case "transform", [step, _, x, _, _, y]:
-            return f"pixels of {step:g} from x {x:.10g}, y {y:.10g}"
-        case "variables", {**names}:
-            return ", ".join(map(str, names))
-    return str(value)

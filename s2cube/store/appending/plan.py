@@ -12,7 +12,16 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from s2cube.errors import StoreError, StoreMismatchError, UnfinishedStoreError
-from s2cube.store.layout import ATTRIBUTE, days_in, files_of, layout_of, recipe_of, regions_in, token_of
+from s2cube.store.layout import (
+    ATTRIBUTE,
+    days_in,
+    differences,
+    files_of,
+    layout_of,
+    recipe_of,
+    regions_in,
+    token_of,
+)
 from s2cube.store.ledger import APPEND, Ledger, Mark
 from s2cube.store.report import listed
 
@@ -145,10 +154,11 @@ def _compare(name: str, cube: xr.Dataset, made: Mapping[str, Any]) -> None:
     """Raise where the cube is not of the same kind as what the store holds."""
     layout, recipe = made[ATTRIBUTE]["layout"], made[ATTRIBUTE]["recipe"]
     ours = layout_of(cube, layout["profile"], layout["append_every"])
-    theirs = {key: layout.get(key) for key in ours if key != "days"}
+    theirs = {**layout}
     for one in (ours, theirs):
+        del one["days"]
         one["shape"] = one["shape"][1:]
-    differ = [f"{key} {theirs[key]!r}, now {ours[key]!r}" for key in theirs if theirs[key] != ours[key]]
+    differ = differences(theirs, ours)
     for key in ("sensor", "processing_level"):
         word = str(cube.coords[key].item()) if key in cube.coords else None
         if word != made.get(key):
