@@ -16,7 +16,9 @@ from s2cube.sources.profiles import Profile
 from s2cube.sources.reader import Driver
 from s2cube.sources.retry import Retry
 
-QUICK = Retry(attempts=30, wait=0.002, longest=0.02)
+# A read is three answers or more, all of which must come well in one attempt: with 40 % of answers bad,
+# one attempt in five does. So many attempts that luck does not decide.
+QUICK = Retry(attempts=100, wait=0.002, longest=0.02)
 GDAL = {"GDAL_HTTP_RETRY_DELAY": "0.01"}
 SIZE = 512
 
