@@ -3,11 +3,13 @@
 Those may hold signatures.
 """
 
+import functools
 import logging
+import operator
 import re
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -18,7 +20,25 @@ _ODC: Final = "odc.loader._rio"
 _LOGGERS: Final = (
     _ODC, *(f"rasterio.{name}" for name in ("_base", "_env", "_err", "_io", "_warp", "env", "session")),
 )  # fmt: skip
-_local = threading.local()
+_NO_TEXT: Final = functools.partial(operator.is_, None)
+_ANY_TEXT: Final = functools.partial(operator.is_not, None)
+
+
+class _Reading(threading.local):
+    """In a filter of warnings, where a pattern of the text may stand: any text, of a thread that reads.
+
+    rasterio warns of a file that came incomplete, which is tried again, and of every array that it
+    resamples. :class:`warnings.catch_warnings` would take the warnings of other threads too.
+
+    No line of Python may run in here. Before 3.14 `warnings.warn` walks the list of filters without
+    holding it; while a line of Python runs, other threads get their turn, rasterio replaces the list
+    in its own ``catch_warnings``, and the walk goes on in freed memory.
+    """
+
+    match: Callable[[str], bool] = _NO_TEXT
+
+
+_reading: Final = _Reading()
 
 
 def plain(text: str) -> str:
@@ -39,24 +59,10 @@ class _Plain(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = plain(record.getMessage()), None
         # It calls each attempt an error; the last one's is raised or marked.
-        return not (record.name == _ODC and getattr(_local, "reading", False))
+        return not (record.name == _ODC and _reading.match is _ANY_TEXT)
 
 
 _FILTER: Final = _Plain()
-
-
-class _Ours:
-    """In a filter of warnings, where a pattern of the text may stand: any text, of a thread that reads.
-
-    rasterio warns of a file that came incomplete, which is tried again, and of every array that it
-    resamples. :class:`warnings.catch_warnings` would take the warnings of other threads too.
-    """
-
-    def match(self, text: str) -> bool:  # noqa: ARG002
-        return getattr(_local, "reading", False)
-
-
-_OURS: Final = _Ours()
 
 
 def install() -> None:
@@ -66,7 +72,7 @@ def install() -> None:
     for name in _LOGGERS:
         logging.getLogger(name).addFilter(_FILTER)
     filters: Any = warnings.filters
-    entry = ("ignore", _OURS, NotGeoreferencedWarning, None, 0)
+    entry = ("ignore", _reading, NotGeoreferencedWarning, None, 0)
     if entry not in filters:
         filters.insert(0, entry)
 
@@ -74,8 +80,8 @@ def install() -> None:
 @contextmanager
 def reading() -> Iterator[None]:
     """Say that this thread reads for us, so that noise about it is not shown."""
-    _local.reading = True
+    _reading.match = _ANY_TEXT
     try:
         yield
     finally:
-        _local.reading = False
+        _reading.match = _NO_TEXT
