@@ -9,6 +9,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from chunkings import chunkings
 from dask.base import tokenize
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -29,13 +30,7 @@ from s2cube.kernels.morphology import grow_status
 SHAPE = (5, 17, 13)
 
 
-def cuts(length: int) -> st.SearchStrategy[tuple[int, ...]]:
-    """Any way to cut an axis into chunks."""
-    marks = st.sets(st.integers(1, length - 1)).map(sorted)
-    return marks.map(lambda at: tuple(np.diff([0, *at, length]).tolist()))
-
-
-chunkings = st.tuples(*(cuts(length) for length in SHAPE))
+CHUNKS = chunkings(SHAPE)
 
 
 def random(seed: int, shape: tuple[int, ...] = SHAPE) -> np.ndarray:
@@ -46,7 +41,7 @@ def add(one: np.ndarray, other: np.ndarray, *, more: int) -> np.ndarray:
     return one + other + np.uint8(more)
 
 
-@given(chunkings, chunkings)
+@given(CHUNKS, CHUNKS)
 def test_pixels(first: tuple, second: tuple) -> None:
     one, other, column = random(1), random(2), random(3, (SHAPE[0], 1, 1))
     for b, c in ((other, second), (column, ((SHAPE[0],), (1,), (1,)))):
@@ -57,7 +52,7 @@ def test_pixels(first: tuple, second: tuple) -> None:
         np.testing.assert_array_equal(mixed.compute(scheduler="sync"), expected)
 
 
-@given(chunkings, st.sampled_from([0.0, 1.0, 2.5, 6.0, 40.0]))
+@given(CHUNKS, st.sampled_from([0.0, 1.0, 2.5, 6.0, 40.0]))
 def test_halo(chunks: tuple, radius: float) -> None:
     status = random(4)
     how = {
@@ -82,7 +77,7 @@ def repeat_sum(block: np.ndarray, other: np.ndarray, *, times: int) -> np.ndarra
     return np.repeat((block + other).sum(axis=0, keepdims=True), times, axis=0).astype(np.int64)
 
 
-@given(chunkings)
+@given(CHUNKS)
 def test_time(chunks: tuple) -> None:
     one, other = random(5), random(6)
     expected = map_time(repeat_sum, one, other, length=3, dtype=np.int64, times=3)
@@ -95,7 +90,7 @@ def zeros(block: np.ndarray) -> int:
     return int((block == 0).sum())
 
 
-@given(chunkings)
+@given(CHUNKS)
 def test_count(chunks: tuple) -> None:
     array = random(7)
     lazy = count_blocks(zeros, da.from_array(array, chunks))
@@ -136,7 +131,7 @@ def test_tasks_grow_with_blocks(scale: int) -> None:
     assert above <= 4 * scale
 
 
-@given(chunkings)
+@given(CHUNKS)
 def test_steps(chunks: tuple) -> None:
     array = random(9) > 3
     lazy = count_steps(da.from_array(array, chunks))
@@ -149,7 +144,7 @@ def above(y: np.ndarray, x: np.ndarray, *, line: float) -> np.ndarray:
     return y > x + line
 
 
-@given(chunkings)
+@given(CHUNKS)
 def test_grid(chunks: tuple) -> None:
     like, y, x = random(10), np.arange(17.0)[::-1], np.arange(13.0)
     expected = map_grid(above, y, x, like=like, dtype=np.bool_, line=2.0)

@@ -8,6 +8,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
+from chunkings import chunkings
 from compare import same_bits
 from engines import without_numba
 from hypothesis import given, settings
@@ -20,13 +21,7 @@ from s2cube.composites import verbs
 SHAPE = (23, 17, 13)
 
 
-def cuts(length: int) -> st.SearchStrategy[tuple[int, ...]]:
-    """Any way to cut an axis into chunks."""
-    marks = st.sets(st.integers(1, length - 1)).map(sorted)
-    return marks.map(lambda at: tuple(np.diff([0, *at, length]).tolist()))
-
-
-chunkings = st.tuples(*(cuts(length) for length in SHAPE))
+CHUNKS = chunkings(SHAPE)
 groupings = st.lists(
     st.sets(st.integers(0, SHAPE[0] - 1)).map(lambda dates: np.array(sorted(dates), np.intp)),
     min_size=1,
@@ -51,7 +46,7 @@ def describe(
     return np.stack([*sums, number]).astype(np.float32)
 
 
-@given(chunkings, chunkings, groupings)
+@given(CHUNKS, CHUNKS, groupings)
 def test_dask_is_numpy(first: tuple, second: tuple, groups: list[np.ndarray]) -> None:
     """Groups with gaps, groups that overlap, groups without any date."""
     one, other = looks(1), looks(2)
@@ -75,7 +70,7 @@ def test_dask_is_numpy(first: tuple, second: tuple, groups: list[np.ndarray]) ->
 
 
 @settings(max_examples=20)
-@given(chunkings)
+@given(CHUNKS)
 def test_kernels_too(chunks: tuple) -> None:
     arrays = [looks(3), looks(4)]
     groups = [np.arange(9), np.arange(5, 23, 3), np.arange(0)]
