@@ -31,7 +31,7 @@ coverage: $(VENV)/.test  ## every test, and which lines they reach; slower
 test-fast: $(VENV)/.test  ## the quick tests only
 	$(PYTEST) -m "not slow and not thorough"
 
-test-thorough: $(VENV)/.test  ## before a release: tests that train networks, and ten times the examples
+test-thorough: $(VENV)/.test  ## before a release: tests that train networks, and many more examples
 	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m "thorough or not thorough"
 
 lint: $(VENV)/.test  ## ruff, rules and formatting

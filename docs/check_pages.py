@@ -3,7 +3,8 @@
     python docs/check_pages.py [PAGE ...]
 
 The blocks of a page run in order and share their names. A folder ``demo-output/archive`` is there: the
-one that ``make demo`` has left in the repository, or one like it. A block under a comment ``<!-- not run: why -->`` is compiled only.
+one that ``make demo`` has left in the repository, or one like it. A block under a comment
+``<!-- not run: why -->`` is compiled only.
 """
 
 import contextlib
