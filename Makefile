@@ -7,9 +7,10 @@ BIN = $(VENV)/bin
 # shell would have Python write no bytecode.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
-# One worker a core, so one thread each for BLAS: more would only wait for each other.
-PYTEST = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
-BENCH = PYTHONPATH=tests OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python tests/benchmarks
+# One process or thread of ours a core, so one thread each for BLAS: more would only wait for each other.
+RUN = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 $(BIN)/python
+PYTEST = $(RUN) -m pytest -n auto --dist loadfile
+BENCH = PYTHONPATH=tests NUMBA_NUM_THREADS=1 $(RUN) tests/benchmarks
 # Which notebooks `make docs` executes: cache (those that changed since this folder's last build),
 # recent (those touched in the last day's commits, for CI), all, or none.
 NOTEBOOKS ?= cache
@@ -48,11 +49,11 @@ bench-docs: $(VENV)/.test  ## the same, and into docs/benchmarks.md
 	$(BENCH) --write docs/benchmarks.md
 
 soak: $(VENV)/.test  ## 200 kills of writers, and what is left, into docs/soak.md; an hour or more
-	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python tests/soak.py --kills 200 --rounds 20 --write docs/soak.md
+	PYTHONPATH=tests $(RUN) tests/soak.py --kills 200 --rounds 20 --write docs/soak.md
 
 docs: $(VENV)/.docs  ## the documentation, into docs/_build/html; runs its examples
 	NOTEBOOKS=$(NOTEBOOKS) $(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
-	$(BIN)/python docs/check_pages.py
+	$(RUN) docs/check_pages.py
 
 docs-full:  ## the documentation, every notebook executed anew
 	$(MAKE) docs NOTEBOOKS=all
