@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
+from process_memory import forget_peak, memory
 
 import s2cube
 from s2cube.schema import Status
@@ -369,24 +370,18 @@ def costs(place: Place) -> dict[str, tuple[float, float]]:
     return found
 
 
-def _memory(word: str) -> int:
-    """Return a fact of this process, bytes: ``VmRSS`` now, ``VmHWM`` at its peak."""
-    facts = Path("/proc/self/status").read_text().splitlines()
-    return 1024 * int(next(fact for fact in facts if fact.startswith(word)).split()[1])
-
-
 def _cost(method: str, path: str) -> None:
     """Print the seconds that a method takes once it is loaded, and the most memory it took."""
     cube = pickle.loads(Path(path).read_bytes())
-    before = _memory("VmRSS")
+    before = memory("VmRSS")
     # The peak counts from here on, weights and libraries of the method among it.
-    Path("/proc/self/clear_refs").write_text("5")
+    forget_peak()
     taken = []
     for _ in range(2):
         began = time.perf_counter()
         s2cube.cloud_mask(cube, method).compute()
         taken.append(time.perf_counter() - began)
-    print(json.dumps([min(taken), _memory("VmHWM") - before]))
+    print(json.dumps([min(taken), memory("VmHWM") - before]))
 
 
 if __name__ == "__main__":

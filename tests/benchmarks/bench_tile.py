@@ -17,6 +17,7 @@ from bench_scale import PLACE, Seen, Table, seen
 from distributed import Client, LocalCluster
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from process_memory import memory
 
 import s2cube
 
@@ -250,7 +251,7 @@ def _taken() -> tuple[float, float, float]:
     """Return seconds of CPU, bytes read, and the peak of memory of this process."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     told = dict(line.split(": ") for line in Path("/proc/self/io").read_text().splitlines())
-    return used.ru_utime + used.ru_stime, float(told["rchar"]), used.ru_maxrss * 1024.0
+    return used.ru_utime + used.ru_stime, float(told["rchar"]), float(memory("VmHWM"))
 
 
 def measured(found: list[Found]) -> tuple[list[str], list[list[str]]]:

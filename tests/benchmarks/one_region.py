@@ -6,7 +6,6 @@ python tests/benchmarks/one_region.py linear 512 2    # method, side in px, thre
 import gc
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
+from process_memory import forget_peak, memory
 
 import s2cube
 from s2cube import schema
@@ -106,17 +106,18 @@ def measured(method: str, side: int, threads: int) -> dict[str, float]:
             progress=False,
         )
         gc.collect()
-        python = _resident()
+        python = memory("VmRSS")
         store = Path(folder) / "region.zarr"
         plan = s2cube.explain_regions(
             Looks(method), store, geobox=square(side), dates=DAYS, threads=threads, **how
         )
+        forget_peak()
         began = time.perf_counter()
         s2cube.write_daily_regions(
             Looks(method), store, geobox=square(side), dates=DAYS, progress=False, **how
         )
         seconds = time.perf_counter() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = memory("VmHWM")
     assert plan.worker_bytes is not None
     return {
         "plan": plan.worker_bytes,
@@ -124,11 +125,6 @@ def measured(method: str, side: int, threads: int) -> dict[str, float]:
         "python": python,
         "seconds": seconds,
     }
-
-
-def _resident() -> int:
-    """Return the memory of this process, bytes."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

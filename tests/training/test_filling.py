@@ -11,7 +11,10 @@ pytest.importorskip("torch", reason="needs the extra 'torch'")
 pytest.importorskip("safetensors", reason="needs the extra 'torch'")
 
 
+# What zarr says of strings and metadata in the stores that xarray writes.
 @pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
+@pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
 def test_one_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     for number, cube in enumerate(filling.simulated((1, 2), after=False, shape=(48, 48))):
         cube.to_zarr(tmp_path / f"{number}.zarr")
