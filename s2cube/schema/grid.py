@@ -96,6 +96,11 @@ def geobox_of(cube: xr.Dataset) -> "GeoBox":
     from affine import Affine
     from odc.geo.geobox import GeoBox
 
+    if SPATIAL_REF in cube.data_vars:
+        raise CubeError(
+            "The grid of the cube (spatial_ref) was read as data: open it with decode_coords='all', or "
+            "pass it to as_cube()."
+        )
     if SPATIAL_REF not in cube.coords:
         raise CubeError("The cube has no CRS (coordinate 'spatial_ref'): pass crs= to as_cube().")
     attrs = cube[SPATIAL_REF].attrs

@@ -90,7 +90,9 @@ def as_cube(
                 "The data are a cube already (they carry 'status'): leave scale=, offset= and "
                 "nodata= out; adding an offset again would shift every pixel."
             )
-        return schema.validate(given)
+        # What xarray has written itself it reads back as data, unless told otherwise.
+        grid = [SPATIAL_REF] if SPATIAL_REF in given else []
+        return schema.validate(given.set_coords(grid))
     found = _found(given, names or {})
     dims = {old: new for old, new in found.items() if new in schema.DIMS}
     bands = {old: new for old, new in found.items() if new in schema.BANDS or new == SCL}

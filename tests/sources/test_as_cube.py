@@ -341,3 +341,16 @@ def test_harmonizing_twice_changes_nothing(cube: xr.Dataset) -> None:
     assert lazily["B04"].chunks is not None
     with pytest.raises(HarmonizationError, match="already"):
         s2cube.as_cube(cube, scale=1e-4, offset=-0.1)
+
+
+def test_a_cube_that_xarray_has_kept(cube: xr.Dataset, tmp_path: Path) -> None:
+    """Its grid comes back as data; verbs say what to do, and it is a cube again."""
+    cube.to_netcdf(tmp_path / "kept.nc")
+    with xr.open_dataset(tmp_path / "kept.nc") as kept:
+        with pytest.raises(CubeError, match=r"read as data: open it with decode_coords='all'"):
+            kept.s2.mask_clouds("scl")
+        again = s2cube.as_cube(kept).s2.mask_clouds("scl").s2.median()
+        np.testing.assert_array_equal(again["B04"], cube.s2.mask_clouds("scl").s2.median()["B04"])
+        assert schema.geobox_of(again) == schema.geobox_of(cube)
+    with xr.open_dataset(tmp_path / "kept.nc", decode_coords="all") as kept:
+        assert s2cube.as_cube(kept) is not None

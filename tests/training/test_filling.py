@@ -16,12 +16,13 @@ pytest.importorskip("safetensors", reason="needs the extra 'torch'")
 @pytest.mark.filterwarnings("ignore::zarr.errors.UnstableSpecificationWarning")
 @pytest.mark.filterwarnings("ignore::zarr.errors.ZarrUserWarning")
 def test_one_command(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    for number, cube in enumerate(filling.simulated((1, 2), after=False, shape=(48, 48))):
+    for number, cube in enumerate(filling.simulated((1, 2, 3), after=False, shape=(48, 48))):
         cube.to_zarr(tmp_path / f"{number}.zarr")
     out = tmp_path / "mine.safetensors"
-    asked = ["--out", str(out), "--epochs", "6", "--cube", str(tmp_path / "0.zarr")]
+    asked = ["--out", str(out), "--epochs", "6"]
+    asked += ["--cube", str(tmp_path / "0.zarr"), "--cube", str(tmp_path / "1.zarr")]
     try:
-        filling.main([*asked, "--judge", str(tmp_path / "1.zarr")])
+        filling.main([*asked, "--judge", str(tmp_path / "2.zarr")])
     except SystemExit as refused:
         assert "similar" in str(refused)  # noqa: PT017
         assert not out.exists()
