@@ -113,9 +113,10 @@ def looks_of(cube: xr.Dataset) -> Looks:
     cube = schema.validate(cube)
     bands = schema.bands_of(cube)
     cube = cube[bands]
-    if any(is_lazy(cube[band].data) for band in bands):
-        # Whole series at once: what follows has a task a block, not a block and date.
-        sides = {dim: min(BLOCK, max(cube.chunksizes[dim])) for dim in ("y", "x")}
+    if lazy := [cube[band].data for band in bands if is_lazy(cube[band].data)]:
+        # Whole series at once: what follows has a task a block, not a block and date. Each band may have
+        # chunks of its own, and coordinates too, as xarray opens them.
+        sides = {dim: min(BLOCK, max(lazy[0].chunks[axis])) for axis, dim in ((1, "y"), (2, "x"))}
         cube = cube.chunk({"time": -1, **sides})
     valid = map_pixels(observed, *(cube[band].data for band in bands), dtype=np.bool_)
     depth = (int(EDGE), int(EDGE))

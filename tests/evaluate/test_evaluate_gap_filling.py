@@ -4,10 +4,12 @@ from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
+import dask.array as da
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+from compare import assert_same
 
 import s2cube
 from s2cube import schema
@@ -220,6 +222,18 @@ def test_any_chunks_give_the_same(clear: xr.Dataset, chunks: dict[str, int]) -> 
     how: dict[str, Any] = {"details": True, "progress": False, "gaps": [45]}
     here = evaluate_gap_filling(clear, "median", **how)
     pd.testing.assert_frame_equal(evaluate_gap_filling(clear.chunk(chunks), "median", **how), here)
+
+
+def test_each_band_may_have_chunks_of_its_own(clear: xr.Dataset) -> None:
+    """And a coordinate too: xarray opens stores so that it wrote itself."""
+    how: dict[str, Any] = {"masks": "frame", "causal": False, **QUIET}
+    mixed = clear.chunk(time=9, y=13).assign(B08=clear["B08"].chunk(time=5, x=11))
+    mixed = mixed.assign_coords(number=("time", da.arange(clear.sizes["time"], chunks=2)))
+    pd.testing.assert_frame_equal(
+        evaluate_gap_filling(mixed, "linear", **how), evaluate_gap_filling(clear, "linear", **how)
+    )
+    filled = [cube.s2.fill_gaps("linear", freq="20D") for cube in (mixed, clear)]
+    assert_same(*filled)
 
 
 def test_square_areas_are_turned_too(clear: xr.Dataset) -> None:
