@@ -3,8 +3,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-# Not compiled: most modules are never imported. Those that are get compiled then, once, wherever the
-# shell would have Python write no bytecode.
+# Not compiled: most modules are never imported. Those that are get compiled then, and once only, also
+# where the shell tells Python to write no bytecode.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 unexport PYTHONDONTWRITEBYTECODE
 # One process or thread of ours a core, so one thread each for BLAS: more would only wait for each other.

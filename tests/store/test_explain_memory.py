@@ -14,7 +14,7 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "one_region.py"
 @pytest.mark.thorough
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
 def test_a_region_takes_what_was_planned() -> None:
-    """Hardly more, and not a third less, with memory given back as on Dask's workers.
+    """Hardly more, and not a quarter less, with memory given back as on Dask's workers.
 
     Thorough: on cores that others use too, threads overlap in other ways, and so do their peaks.
     """
@@ -26,5 +26,5 @@ def test_a_region_takes_what_was_planned() -> None:
         check=True,
     )
     found = json.loads(told.stdout.splitlines()[-1])
-    assert 0.67 < found["arrays"] / found["plan"] < 1.15
+    assert 0.75 < found["arrays"] / found["plan"] < 1.15
     assert found["python"] < 0.5e9

@@ -276,7 +276,7 @@ def test_temporary_files_of_a_killed_run_are_cleared_away(daily: xr.Dataset, tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [4, pytest.param(24, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("number", [6, pytest.param(24, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("job", ["write", "append"])
 def test_killed_at_any_instant_it_resumes_to_the_same_store(
     tmp_path: Path, job: soak.Job, number: int
@@ -285,7 +285,7 @@ def test_killed_at_any_instant_it_resumes_to_the_same_store(
     place = soak.Place(str(tmp_path), "series")
     tally = soak.kills(place, job, number, np.random.default_rng(0), kills_each=2)
     assert tally.clean, tally.told
-    assert tally.at_work >= number // 3, "the machine was too quick: nothing was tested"
+    assert tally.at_work >= 2, "the machine was too quick: nothing was tested"
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EDQUOT])
